@@ -1,0 +1,280 @@
+//! The quantities this system reasons in. Each is checked once, where it enters; no money or time travels as a bare
+//! number. Times since an arbitrary origin are [`Millis`]; points in calendar time are `jiff::Timestamp`.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A value that its unit does not allow, or text that does not spell one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is not {wanted}")]
+pub struct UnitError {
+    /// What was given.
+    pub given: String,
+    /// What would have been accepted, in words.
+    pub wanted: &'static str,
+}
+
+impl UnitError {
+    fn new(given: impl fmt::Display, wanted: &'static str) -> Self {
+        Self { given: given.to_string(), wanted }
+    }
+}
+
+/// A newtype over an integer amount: ordered, saturating, printed with its unit.
+macro_rules! amount {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $unit:literal) => {
+        $(#[$doc])*
+        #[derive(
+            Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl $name {
+            /// Nothing of it.
+            pub const ZERO: Self = Self(0);
+
+            /// The sum, or the largest value where it would overflow.
+            pub const fn saturating_add(self, other: Self) -> Self {
+                Self(self.0.saturating_add(other.0))
+            }
+
+            /// The difference, or the smallest value where it would underflow.
+            pub const fn saturating_sub(self, other: Self) -> Self {
+                Self(self.0.saturating_sub(other.0))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!("{}", $unit), self.0)
+            }
+        }
+    };
+}
+
+amount!(
+    /// A count of requests.
+    Requests(u64), ""
+);
+amount!(
+    /// A count of replicas (pods of one service).
+    Replicas(u32), ""
+);
+amount!(
+    /// A span of time, or a point on a clock with an arbitrary origin, in milliseconds.
+    Millis(u64), " ms"
+);
+amount!(
+    /// Money in millionths of a US dollar; negative for refunds.
+    MicroUsd(i64), " µUSD"
+);
+amount!(
+    /// A price in millionths of a US dollar per hour.
+    UsdPerHour(u64), " µUSD/h"
+);
+
+impl Millis {
+    /// From whole seconds.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// As seconds.
+    pub fn as_secs_f64(self) -> f64 {
+        self.0 as f64 / 1000.0
+    }
+}
+
+impl MicroUsd {
+    /// As dollars, for people to read; never to calculate on.
+    pub fn as_usd(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+}
+
+impl UsdPerHour {
+    /// What a span at this price costs, rounded to the nearest micro-dollar.
+    ///
+    /// ```
+    /// use spotscale_decide::units::{MicroUsd, Millis, UsdPerHour};
+    /// let price: UsdPerHour = "0.36".parse().unwrap();
+    /// assert_eq!(price.cost(Millis::from_secs(10)), MicroUsd(1000));
+    /// ```
+    pub fn cost(self, span: Millis) -> MicroUsd {
+        const MILLIS_PER_HOUR: u128 = 3_600_000;
+        let exact = u128::from(self.0) * u128::from(span.0);
+        let rounded = (exact + MILLIS_PER_HOUR / 2) / MILLIS_PER_HOUR;
+        MicroUsd(i64::try_from(rounded).unwrap_or(i64::MAX))
+    }
+
+    /// As dollars per hour, for people to read; never to calculate on.
+    pub fn as_usd(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+}
+
+impl FromStr for UsdPerHour {
+    type Err = UnitError;
+
+    /// Decimal dollars, as EC2 spells them (`"0.526000"`); digits past the sixth decimal are cut.
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let refuse = || UnitError::new(text, "a price in US dollars per hour, such as 0.526");
+        let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+        let all_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+        if (whole.is_empty() && fraction.is_empty()) || !all_digits(whole) || !all_digits(fraction)
+        {
+            return Err(refuse());
+        }
+        let micros: String = fraction.chars().chain("000000".chars()).take(6).collect();
+        format!("{whole}{micros}").parse().map(Self).map_err(|_| refuse())
+    }
+}
+
+/// A share between 0 and 1, both included; never NaN.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Ratio(f64);
+
+impl Ratio {
+    /// None of it.
+    pub const ZERO: Self = Self(0.0);
+    /// All of it.
+    pub const ONE: Self = Self(1.0);
+
+    /// As a number from 0 to 1.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for Ratio {
+    type Error = UnitError;
+
+    fn try_from(value: f64) -> Result<Self, UnitError> {
+        if (0.0..=1.0).contains(&value) {
+            Ok(Self(value))
+        } else {
+            Err(UnitError::new(value, "a ratio between 0 and 1"))
+        }
+    }
+}
+
+impl From<Ratio> for f64 {
+    fn from(ratio: Ratio) -> Self {
+        ratio.0
+    }
+}
+
+impl FromStr for Ratio {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let refuse = |_| UnitError::new(text, "a ratio between 0 and 1");
+        text.trim().parse::<f64>().map_err(refuse).and_then(Self::try_from)
+    }
+}
+
+/// A newtype over a name: 1 to 253 visible ASCII characters.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = UnitError;
+
+            fn try_from(text: String) -> Result<Self, UnitError> {
+                let fits = (1..=253).contains(&text.len());
+                if fits && text.bytes().all(|b| b.is_ascii_graphic()) {
+                    Ok(Self(text))
+                } else {
+                    Err(UnitError::new(text, "a name of 1 to 253 visible ASCII characters"))
+                }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnitError;
+
+            fn from_str(text: &str) -> Result<Self, UnitError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A machine type, such as `g4dn.xlarge`.
+    InstanceType
+);
+name!(
+    /// An availability zone; its id where the provider has one, since names differ per account.
+    ZoneId
+);
+name!(
+    /// A node's name.
+    NodeName
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_read_exactly() {
+        let micros = |s: &str| s.parse::<UsdPerHour>().map(|p| p.0);
+        assert_eq!(micros("0.526"), Ok(526_000));
+        assert_eq!(micros("0.2135009"), Ok(213_500));
+        assert_eq!(micros("12"), Ok(12_000_000));
+        assert_eq!(micros(".5"), Ok(500_000));
+        for wrong in ["", ".", "-1", "1e3", "NaN", "0,5", "99999999999999999999"] {
+            assert!(micros(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn cost_rounds_to_the_nearest_micro_dollar_and_never_overflows() {
+        assert_eq!(UsdPerHour(3_600_000).cost(Millis(1)), MicroUsd(1));
+        assert_eq!(UsdPerHour(1_799_999).cost(Millis(1)), MicroUsd(0));
+        assert_eq!(UsdPerHour(u64::MAX).cost(Millis(u64::MAX)), MicroUsd(i64::MAX));
+    }
+
+    #[test]
+    fn a_ratio_is_never_outside_its_range() {
+        for wrong in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert!(Ratio::try_from(wrong).is_err());
+        }
+        assert!(serde_json::from_str::<Ratio>("2").is_err());
+    }
+
+    #[test]
+    fn a_name_is_visible_ascii() {
+        assert!("g4dn.xlarge".parse::<InstanceType>().is_ok());
+        for wrong in ["", "a b", "é", "a\n"] {
+            assert!(wrong.parse::<NodeName>().is_err(), "{wrong:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The cost-aware autoscaler daemon: observe, decide, execute.

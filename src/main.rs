@@ -1,0 +1,3 @@
+//! `spotscale`: one command, every role.
+
+fn main() {}
