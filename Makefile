@@ -1,0 +1,71 @@
+# Every task of the project; `make help` lists them. Continuous integration calls only these.
+
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SETUP := python3 scripts/setup.py --print-env
+
+.PHONY: help
+help: ## List the tasks
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: build
+build: ## Build the program, optimised
+	cargo build --release
+
+.PHONY: demo
+demo: build ## Play a day of traffic on this machine, from zero replicas to zero; ends by itself
+	parts=$$($(SETUP) runtime pictures model --spotscale $(TARGET)/release/spotscale)
+	env $$parts $(TARGET)/release/spotscale up --scenario day --report target/demo
+
+.PHONY: test
+test: ## Get what the tests need and run them all
+	cargo build
+	parts=$$($(SETUP) runtime pictures python browser model --spotscale $(TARGET)/debug/spotscale)
+	env $$parts cargo test --workspace
+
+.PHONY: lint
+lint: ## Formatting, clippy, documentation, source files that no module names
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	python3 -m compileall -q scripts
+	scripts/orphans.sh $(TARGET)
+
+.PHONY: fmt
+fmt: ## Format the source
+	cargo fmt --all
+
+.PHONY: gen
+gen: ## Generate the code of the .proto files anew
+	SPOTSCALE_GENERATE=1 cargo test -p spotscale-proto --test generated
+
+.PHONY: model
+model: build ## Bring ResNet-50 of the ONNX Model Zoo, or write its stand-in with seeded weights
+	$(SETUP) model --spotscale $(TARGET)/release/spotscale
+
+.PHONY: runtime
+runtime: ## Bring the ONNX Runtime library
+	$(SETUP) runtime
+
+.PHONY: bench-front
+bench-front: ## Measure the front beside the direct call: requests/s, and the latency it adds
+	cargo bench -p spotscale-scaler --bench front
+
+.PHONY: bench-scaler
+bench-scaler: ## Measure the scaler: 1,000 ScaledObjects, 800 calls/s, 1,000 push streams on one connection
+	cargo bench -p spotscale-scaler --bench scaler
+
+.PHONY: check-cuda
+check-cuda: build ## Compare CUDA with the CPU on this machine's GPU, and time both
+	scripts/check-cuda.sh $(TARGET)/release/spotscale
+
+.PHONY: fuzz
+fuzz: ## Fuzz the picture decoder for a minute (needs a nightly toolchain and cargo-fuzz)
+	cd inference && cargo +nightly fuzz run decode -- -max_total_time=60
+
+.PHONY: clean
+clean: ## Remove what was built; the cache of brought parts stays
+	cargo clean

