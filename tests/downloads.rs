@@ -1,5 +1,7 @@
 //! `scripts/download.py` against a server that misbehaves: what it brings is whole and verified, or absent.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     net::SocketAddr,
     path::Path,
