@@ -3,6 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A value that its unit does not allow, or text that does not spell one.
@@ -16,7 +17,7 @@ pub struct UnitError {
 }
 
 impl UnitError {
-    fn new(given: impl fmt::Display, wanted: &'static str) -> Self {
+    pub(crate) fn new(given: impl fmt::Display, wanted: &'static str) -> Self {
         Self { given: given.to_string(), wanted }
     }
 }
@@ -85,6 +86,23 @@ impl Millis {
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1000.0
     }
+
+    /// From one moment to a later one; nothing if it is not later, as after a clock was set back.
+    pub fn between(from: Timestamp, to: Timestamp) -> Self {
+        Self(u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0))
+    }
+
+    /// The moment so long after another, or the last one that can be told.
+    pub fn after(self, at: Timestamp) -> Timestamp {
+        let millis = at.as_millisecond().saturating_add_unsigned(self.0);
+        Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The moment so long before another, or the first one that can be told.
+    pub fn before(self, at: Timestamp) -> Timestamp {
+        let millis = at.as_millisecond().saturating_sub_unsigned(self.0);
+        Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MIN)
+    }
 }
 
 impl MicroUsd {
@@ -132,47 +150,88 @@ impl FromStr for UsdPerHour {
     }
 }
 
-/// A share between 0 and 1, both included; never NaN.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(try_from = "f64", into = "f64")]
-pub struct Ratio(f64);
+/// A newtype over a number with bounds: never NaN, never infinite.
+macro_rules! bounded {
+    ($(#[$doc:meta])* $name:ident in $range:expr, $wanted:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+        #[serde(try_from = "f64", into = "f64")]
+        pub struct $name(f64);
+
+        impl $name {
+            /// None of it.
+            pub const ZERO: Self = Self(0.0);
+
+            /// As a number within the bounds.
+            pub const fn get(self) -> f64 {
+                self.0
+            }
+        }
+
+        impl TryFrom<f64> for $name {
+            type Error = UnitError;
+
+            fn try_from(value: f64) -> Result<Self, UnitError> {
+                if ($range).contains(&value) {
+                    Ok(Self(value))
+                } else {
+                    Err(UnitError::new(value, $wanted))
+                }
+            }
+        }
+
+        impl From<$name> for f64 {
+            fn from(bounded: $name) -> Self {
+                bounded.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnitError;
+
+            fn from_str(text: &str) -> Result<Self, UnitError> {
+                let refuse = |_| UnitError::new(text, $wanted);
+                text.trim().parse::<f64>().map_err(refuse).and_then(Self::try_from)
+            }
+        }
+    };
+}
+
+bounded!(
+    /// A share between 0 and 1, both included.
+    Ratio in 0.0..=1.0, "a ratio between 0 and 1"
+);
+bounded!(
+    /// How often something happens, per second.
+    PerSecond in 0.0..=1e9, "a rate between 0 and 1e9 per second"
+);
+bounded!(
+    /// One price over another, such as spot over on-demand; above 1 where the first is dearer.
+    PriceRatio in 0.0..=1e6, "a ratio of prices between 0 and 1e6"
+);
 
 impl Ratio {
-    /// None of it.
-    pub const ZERO: Self = Self(0.0);
     /// All of it.
     pub const ONE: Self = Self(1.0);
 
-    /// As a number from 0 to 1.
-    pub const fn get(self) -> f64 {
-        self.0
+    /// From a whole number of percent; more than a hundred is all of it.
+    pub const fn from_percent(percent: u8) -> Self {
+        Self(if percent < 100 { percent as f64 / 100.0 } else { 1.0 })
     }
 }
 
-impl TryFrom<f64> for Ratio {
-    type Error = UnitError;
-
-    fn try_from(value: f64) -> Result<Self, UnitError> {
-        if (0.0..=1.0).contains(&value) {
-            Ok(Self(value))
-        } else {
-            Err(UnitError::new(value, "a ratio between 0 and 1"))
-        }
+impl PriceRatio {
+    /// From a whole number of percent.
+    pub const fn from_percent(percent: u16) -> Self {
+        Self(percent as f64 / 100.0)
     }
 }
 
-impl From<Ratio> for f64 {
-    fn from(ratio: Ratio) -> Self {
-        ratio.0
-    }
-}
-
-impl FromStr for Ratio {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Self, UnitError> {
-        let refuse = |_| UnitError::new(text, "a ratio between 0 and 1");
-        text.trim().parse::<f64>().map_err(refuse).and_then(Self::try_from)
+impl PerSecond {
+    /// `count` over `span`, cut to the bounds; nothing where either is not a positive number.
+    pub fn over(count: f64, span: Millis) -> Self {
+        let rate = count / span.as_secs_f64();
+        if rate > 0.0 { Self(rate.min(1e9)) } else { Self::ZERO }
     }
 }
 
@@ -238,6 +297,21 @@ name!(
     /// A node's name.
     NodeName
 );
+name!(
+    /// One process of the front; a restart is a new one.
+    FrontId
+);
+name!(
+    /// A pod's name.
+    PodName
+);
+
+impl NodeName {
+    /// A name from its parts, for a node that we name ourselves.
+    pub(crate) fn numbered(prefix: impl fmt::Display, moment: i64, number: u32) -> Self {
+        Self(format!("{prefix}-{moment}-{number}"))
+    }
+}
 
 #[cfg(test)]
 mod tests {

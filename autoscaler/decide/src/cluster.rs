@@ -1,0 +1,212 @@
+//! The nouns of a cluster, as an observation states them: nodes, pods and notices at one moment. What is not here no
+//! decision reads.
+
+use std::{fmt, str::FromStr};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{InstanceType, Millis, NodeName, PodName, Replicas, UnitError, ZoneId};
+
+/// How a machine is bought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CapacityType {
+    /// Cheap, and the provider may take it back.
+    Spot,
+    /// Dear, and ours until we give it back.
+    OnDemand,
+}
+
+/// One thing that can be bought: a machine type in a zone, spot or on demand.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Offering {
+    /// The machine type.
+    pub instance_type: InstanceType,
+    /// The zone.
+    pub zone: ZoneId,
+    /// Spot or on demand.
+    pub capacity_type: CapacityType,
+}
+
+/// Everything the daemon knows of the cluster at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// When it was so. The only clock that decisions know.
+    pub at: Timestamp,
+    /// Replicas that the workload's controller is asked to keep. A pod that is `surged` does not count towards it.
+    pub replicas_wanted: Replicas,
+    /// Every node of ours; one that ended stays for at least one more observation, with its end.
+    pub nodes: Vec<Node>,
+    /// Every pod of the workload that is not gone.
+    pub pods: Vec<Pod>,
+    /// Every notice that stands, repeated in each observation for as long as it does.
+    pub notices: Vec<Notice>,
+}
+
+/// A machine, from the request to launch it until its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// What was bought.
+    pub offering: Offering,
+    /// How far it is.
+    pub phase: NodePhase,
+    /// Nothing new is placed on it, and the front sends nothing new to its pods.
+    pub cordoned: bool,
+    /// When the provider began to bill it.
+    pub launched_at: Timestamp,
+    /// Pods of the workload that fit on it.
+    pub pods_max: u32,
+}
+
+/// How far a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum NodePhase {
+    /// Launched, and not yet able to run a pod.
+    Provisioning,
+    /// Able to run pods.
+    Ready,
+    /// Gone, and no longer billed.
+    Ended {
+        /// When billing ended.
+        at: Timestamp,
+        /// Who ended it: this decides about the first-hour refund.
+        by: EndedBy,
+    },
+}
+
+/// Who ended a node's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndedBy {
+    /// We (or the cluster, or a person) gave it back.
+    Us,
+    /// The provider took it.
+    Provider,
+}
+
+/// One replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    /// Its name.
+    pub name: PodName,
+    /// Where it was placed, if it was.
+    pub node: Option<NodeName>,
+    /// How far it is.
+    pub phase: PodPhase,
+    /// A replacement was asked for with [`crate::planner::Action::Surge`]: its controller no longer counts it.
+    pub surged: bool,
+    /// What it may take from SIGTERM to its end.
+    pub grace_ms: Millis,
+}
+
+/// How far a pod is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodPhase {
+    /// Not placed.
+    Pending,
+    /// Placed, and not yet ready.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Told to end.
+    Terminating,
+}
+
+/// The provider's word about a node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Notice {
+    /// The node that it is about.
+    pub node: NodeName,
+    /// What will happen.
+    #[serde(flatten)]
+    pub kind: NoticeKind,
+}
+
+/// What a notice says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum NoticeKind {
+    /// The node will be taken.
+    Interruption {
+        /// When; on EC2 two minutes after the notice.
+        deadline: Timestamp,
+    },
+    /// The node is more likely to be taken than others. There is no deadline, and it may never happen.
+    Rebalance,
+}
+
+// === impl CapacityType ===
+
+impl fmt::Display for CapacityType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Spot => "spot",
+            Self::OnDemand => "on-demand",
+        })
+    }
+}
+
+impl FromStr for CapacityType {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        match text {
+            "spot" => Ok(Self::Spot),
+            "on-demand" => Ok(Self::OnDemand),
+            other => Err(UnitError::new(other, "spot or on-demand")),
+        }
+    }
+}
+
+// === impl Offering ===
+
+impl fmt::Display for Offering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} in {}", self.capacity_type, self.instance_type, self.zone)
+    }
+}
+
+// === impl Observation ===
+
+impl Observation {
+    /// The node of that name, unless it has ended.
+    pub fn node(&self, name: &NodeName) -> Option<&Node> {
+        self.nodes.iter().find(|node| &node.name == name && node.is_alive())
+    }
+
+    /// The pods placed on a node, those that are ending included.
+    pub fn pods_on<'a>(&'a self, node: &'a NodeName) -> impl Iterator<Item = &'a Pod> {
+        self.pods.iter().filter(move |pod| pod.node.as_ref() == Some(node))
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    /// Launched and not ended.
+    pub fn is_alive(&self) -> bool {
+        !matches!(self.phase, NodePhase::Ended { .. })
+    }
+
+    /// Able to run pods.
+    pub fn is_ready(&self) -> bool {
+        self.phase == NodePhase::Ready
+    }
+}
+
+// === impl NoticeKind ===
+
+impl NoticeKind {
+    /// The name for a metric label.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Interruption { .. } => "interruption",
+            Self::Rebalance => "rebalance",
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What the daemon can do to a cluster, as data: a plan is a list of these, each with why and with what it takes for
+//! granted.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Reason;
+use crate::{
+    cluster::{Notice, Observation, Offering, PodPhase},
+    fleet::Split,
+    offers::Ranking,
+    units::{NodeName, PodName},
+};
+
+/// One change to the cluster. Applying it twice is the same as applying it once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum Action {
+    /// Place nothing new on the node, and send nothing new to its pods.
+    Cordon {
+        /// The node.
+        node: NodeName,
+    },
+    /// Ask for a replacement of the pod, which goes on: its controller stops counting it and starts another.
+    Surge {
+        /// The pod to be replaced.
+        pod: PodName,
+    },
+    /// Tell the pod to end.
+    Evict {
+        /// The pod.
+        pod: PodName,
+        /// Whatever the pod still does then is lost. None where nothing forces it.
+        by: Option<Timestamp>,
+    },
+    /// Buy a machine.
+    Launch {
+        /// The name to give it. Asking for the same name twice buys one machine.
+        node: NodeName,
+        /// What to buy.
+        offering: Offering,
+    },
+    /// Give the machine back.
+    Terminate {
+        /// The node.
+        node: NodeName,
+    },
+}
+
+/// Something an action takes for granted. The executor looks again just before it acts, and drops the action when this
+/// no longer holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "that")]
+pub enum Assumption {
+    /// The node is there.
+    NodeAlive {
+        /// The node.
+        node: NodeName,
+    },
+    /// There is no such node yet.
+    NodeAbsent {
+        /// The node.
+        node: NodeName,
+    },
+    /// No pod is placed on the node.
+    NodeEmpty {
+        /// The node.
+        node: NodeName,
+    },
+    /// The pod is there and has not been told to end.
+    PodAlive {
+        /// The pod.
+        pod: PodName,
+    },
+    /// At least so many pods serve.
+    Serving {
+        /// Ready pods.
+        pods_min: u32,
+    },
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What to do.
+    pub action: Action,
+    /// What must still be so.
+    pub assumes: Vec<Assumption>,
+    /// Why.
+    pub reasons: Vec<Reason>,
+}
+
+/// What to do now, in this order, and when to think again at the latest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// The notices that are acted on for the first time.
+    pub noticed: Vec<Notice>,
+    /// The spot and on-demand capacity that is aimed at.
+    pub split: Split,
+    /// What could be bought, and what could not.
+    pub ranking: Ranking,
+    /// Why something that could have been done was not.
+    pub refused: Vec<Reason>,
+    /// The next moment at which time alone changes the plan.
+    pub wait_until: Option<Timestamp>,
+}
+
+// === impl Action ===
+
+impl Action {
+    /// The name for a metric label.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Cordon { .. } => "cordon",
+            Self::Surge { .. } => "surge",
+            Self::Evict { .. } => "evict",
+            Self::Launch { .. } => "launch",
+            Self::Terminate { .. } => "terminate",
+        }
+    }
+}
+
+// === impl Assumption ===
+
+impl Assumption {
+    /// Is it so?
+    pub fn holds(&self, seen: &Observation) -> bool {
+        match self {
+            Self::NodeAlive { node } => seen.node(node).is_some(),
+            Self::NodeAbsent { node } => seen.node(node).is_none(),
+            Self::NodeEmpty { node } => seen.pods_on(node).next().is_none(),
+            Self::PodAlive { pod } => seen
+                .pods
+                .iter()
+                .any(|seen| &seen.name == pod && seen.phase != PodPhase::Terminating),
+            Self::Serving { pods_min } => {
+                let ready = seen.pods.iter().filter(|pod| pod.phase == PodPhase::Ready).count();
+                ready >= *pods_min as usize
+            }
+        }
+    }
+}

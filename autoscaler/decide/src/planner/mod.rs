@@ -1,0 +1,85 @@
+//! The one ordered list of what to do with the nodes: `plan(&Policy, &Snapshot, Memory) -> (Plan, Memory)`.
+//!
+//! The order is the policy: first what a notice forces, then what is missing, then what is too much.
+
+mod action;
+mod draft;
+mod give_back;
+mod memory;
+mod provision;
+mod reason;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use self::draft::Draft;
+pub use self::{
+    action::{Action, Assumption, Plan, Step},
+    memory::Memory,
+    reason::Reason,
+};
+use crate::{
+    cluster::{Observation, Offering},
+    disruption::DisruptionPolicy,
+    fleet::FleetPolicy,
+    offers::OfferPolicy,
+    pairs,
+    units::{Millis, UsdPerHour},
+};
+
+/// What is wanted of the nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// What may be bought, and how it is weighed.
+    pub offers: OfferPolicy,
+    /// Spot or on demand.
+    pub fleet: FleetPolicy,
+    /// How nodes are emptied.
+    pub disruption: DisruptionPolicy,
+    /// Nodes that may be there at once, besides those that are being emptied.
+    pub nodes_max: u32,
+    /// A node that is not needed is given back after running nothing for so long.
+    pub empty_after_ms: Millis,
+    /// A machine that is not ready after so long is given back, and its offering gets a bad mark.
+    pub launch_timeout_ms: Millis,
+    /// An action whose effect is not seen is asked for again after so long.
+    pub ask_again_after_ms: Millis,
+}
+
+/// What a plan is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The cluster.
+    pub seen: Observation,
+    /// The price of each offering now.
+    #[serde(with = "pairs")]
+    pub prices: BTreeMap<Offering, UsdPerHour>,
+}
+
+/// What to do now. The same input gives the same plan.
+pub fn plan(policy: &Policy, snapshot: &Snapshot, memory: Memory) -> (Plan, Memory) {
+    let mut draft = Draft::new(policy, snapshot, memory);
+    draft.heed_notices();
+    draft.empty_nodes();
+    draft.provision();
+    draft.consolidate();
+    draft.give_back();
+    draft.finish()
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            offers: OfferPolicy::default(),
+            fleet: FleetPolicy::default(),
+            disruption: DisruptionPolicy::default(),
+            nodes_max: 100,
+            empty_after_ms: Millis::from_secs(60),
+            launch_timeout_ms: Millis::from_secs(600),
+            ask_again_after_ms: Millis::from_secs(10),
+        }
+    }
+}

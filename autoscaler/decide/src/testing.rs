@@ -1,0 +1,58 @@
+//! Short words for the tests of this crate.
+
+pub(crate) mod world;
+
+use jiff::Timestamp;
+
+use crate::{
+    cluster::{CapacityType, Node, NodePhase, Observation, Offering, Pod, PodPhase},
+    units::{Millis, Replicas},
+};
+
+/// A moment, in seconds after the tests' own origin.
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+/// The spot offering of `g4dn.xlarge` in a zone.
+pub(crate) fn spot(zone: &str) -> Offering {
+    offering(zone, CapacityType::Spot)
+}
+
+/// The on-demand offering of `g4dn.xlarge` in a zone.
+pub(crate) fn on_demand(zone: &str) -> Offering {
+    offering(zone, CapacityType::OnDemand)
+}
+
+fn offering(zone: &str, capacity_type: CapacityType) -> Offering {
+    let instance_type = "g4dn.xlarge".parse().unwrap();
+    Offering { instance_type, zone: zone.parse().unwrap(), capacity_type }
+}
+
+/// A ready node for one pod.
+pub(crate) fn node(name: &str, offering: Offering, launched_at: Timestamp) -> Node {
+    Node {
+        name: name.parse().unwrap(),
+        offering,
+        phase: NodePhase::Ready,
+        cordoned: false,
+        launched_at,
+        pods_max: 1,
+    }
+}
+
+/// A ready pod on a node.
+pub(crate) fn pod(name: &str, node: &str) -> Pod {
+    Pod {
+        name: name.parse().unwrap(),
+        node: Some(node.parse().unwrap()),
+        phase: PodPhase::Ready,
+        surged: false,
+        grace_ms: Millis::from_secs(10),
+    }
+}
+
+/// A cluster with these nodes and nothing else.
+pub(crate) fn seen(at: Timestamp, nodes: Vec<Node>) -> Observation {
+    Observation { at, replicas_wanted: Replicas::ZERO, nodes, pods: vec![], notices: vec![] }
+}
