@@ -1,1 +1,40 @@
-//! The request-holding front.
+//! The request-holding front: an HTTP proxy that owns a request while it lives.
+//!
+//! A request is forwarded when an endpoint has a free slot, held (in order, within bounds) while none has, and refused
+//! with `Retry-After` when it cannot be served in time. What is held is told to the scalers at once, so that replicas
+//! appear for it. A request is sent again only where that is provably safe; a 200 is never doubled or cut short.
+//!
+//! `serve` accepts, `proxy` orders the steps of one request, `service` keeps slots and line under one lock, and
+//! `spotscale_decide::admission` makes the choices.
+
+mod cold_start;
+mod config;
+mod demand;
+mod endpoint;
+mod exchange;
+mod fleet;
+mod headers;
+mod lease;
+mod metrics;
+mod probe;
+mod proxy;
+mod queue;
+mod relay;
+mod replay;
+mod reply;
+mod retry;
+mod route;
+mod run;
+mod serve;
+mod service;
+mod source;
+mod upstream;
+
+pub use config::{
+    Addresses, BindError, Bounds, Config, ConfigError, Endpoints, Hold, Listeners, Retry,
+};
+pub use endpoint::{Endpoint, EndpointError, Protocol};
+pub use route::{Route, Rule};
+pub use run::{Error, run, run_with_endpoints};
+pub use source::SourceError;
+pub use spotscale_decide::admission::Tier;

@@ -1,0 +1,145 @@
+//! One replica that requests may be sent to, as a flag, a file line or another part of the process names it.
+//! Not its state: that is the `fleet`'s.
+
+use std::{fmt, num::NonZeroU32, str::FromStr};
+
+use http::uri::{Authority, Uri};
+use serde::{Serialize, Serializer};
+use spotscale_decide::admission::Tier;
+
+/// Where a replica listens, and what it can take.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Endpoint {
+    /// Host and port.
+    #[serde(serialize_with = "as_text")]
+    pub authority: Authority,
+    /// The protocol spoken to it.
+    pub protocol: Protocol,
+    /// The class of its machine.
+    pub tier: Tier,
+    /// Requests that it takes at a time; none for the front's default.
+    pub concurrency: Option<NonZeroU32>,
+    /// The service that it is a replica of; none for the front's own.
+    pub service: Option<String>,
+}
+
+/// The HTTP version spoken to an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1, except for gRPC requests, which need HTTP/2. Spelled `http://`.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge for all requests. Spelled `h2c://`.
+    H2c,
+}
+
+/// A line that names no endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is no endpoint: {why}; wanted: {WANTED}")]
+pub struct EndpointError {
+    given: String,
+    why: &'static str,
+}
+
+/// Most requests that a replica may be said to take at a time; slots are added up, and this keeps the sum in bounds.
+pub(super) const CONCURRENCY_MAX: u32 = 10_000;
+const WANTED: &str = "http://HOST:PORT or h2c://HOST:PORT, then optionally tier=gpu|cpu, concurrency=N, service=NAME";
+
+impl Endpoint {
+    /// A replica on a GPU that speaks HTTP/1.1, with the front's default concurrency.
+    pub fn new(authority: Authority) -> Self {
+        let (protocol, tier) = (Protocol::Http1, Tier::Gpu);
+        Self { authority, protocol, tier, concurrency: None, service: None }
+    }
+
+    fn from_url(url: &str) -> Result<Self, &'static str> {
+        let uri: Uri = url.parse().map_err(|_| "not a URL")?;
+        let protocol = match uri.scheme_str() {
+            Some("http") => Protocol::Http1,
+            Some("h2c") => Protocol::H2c,
+            _ => return Err("unknown scheme"),
+        };
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err("it has a path");
+        }
+        match uri.into_parts().authority {
+            Some(authority) if authority.as_str().contains('@') => Err("it has credentials"),
+            Some(authority) if authority.port_u16().is_none() => Err("it has no port"),
+            Some(authority) => Ok(Self { protocol, ..Self::new(authority) }),
+            None => Err("it has no host"),
+        }
+    }
+
+    fn set(&mut self, word: &str) -> Result<(), &'static str> {
+        match word.split_once('=') {
+            Some(("tier", "gpu")) => self.tier = Tier::Gpu,
+            Some(("tier", "cpu")) => self.tier = Tier::Cpu,
+            Some(("concurrency", n)) => {
+                let n: Option<NonZeroU32> = n.parse().ok();
+                let n = n.filter(|n| n.get() <= CONCURRENCY_MAX);
+                self.concurrency = Some(n.ok_or("concurrency is no whole number from 1 to 10000")?);
+            }
+            Some(("service", name)) if !name.is_empty() => self.service = Some(name.to_owned()),
+            _ => return Err("unknown attribute"),
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(line: &str) -> Result<Self, EndpointError> {
+        let refuse = |why| EndpointError { given: line.to_owned(), why };
+        let mut words = line.split_whitespace();
+        let mut endpoint = Self::from_url(words.next().unwrap_or_default()).map_err(refuse)?;
+        words.try_for_each(|word| endpoint.set(word)).map_err(refuse)?;
+        Ok(endpoint)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.authority.as_str())
+    }
+}
+
+fn as_text<S: Serializer>(authority: &Authority, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(authority.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_url_and_its_attributes() {
+        let line = "h2c://10.0.0.1:8000/  tier=cpu concurrency=4 service=a";
+        let endpoint: Endpoint = line.parse().unwrap();
+        assert_eq!(endpoint.authority, "10.0.0.1:8000");
+        assert_eq!((endpoint.protocol, endpoint.tier), (Protocol::H2c, Tier::Cpu));
+        assert_eq!(endpoint.concurrency, NonZeroU32::new(4));
+        assert_eq!(endpoint.service.as_deref(), Some("a"));
+        let plain: Endpoint = "http://[::1]:80".parse().unwrap();
+        assert_eq!(plain, Endpoint::new(Authority::from_static("[::1]:80")));
+    }
+
+    #[test]
+    fn a_wrong_line_says_what_is_wrong_with_it() {
+        for (line, why) in [
+            ("", "not a URL"),
+            ("10.0.0.1:80", "unknown scheme"),
+            ("https://a:1", "unknown scheme"),
+            ("http://a", "no port"),
+            ("http://u:p@a:1", "credentials"),
+            ("http://a:1/path", "a path"),
+            ("http://a:1 concurrency=0", "concurrency"),
+            ("http://a:1 concurrency=4294967295", "concurrency"),
+            ("http://a:1 tier=tpu", "unknown attribute"),
+        ] {
+            let error = line.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(error.contains(why), "{line:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The endpoints of one service, their states, and the choice among those with a free slot. No I/O and no clock: the
+//! `service` around it holds the lock, the `probe`s report to it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use serde::Serialize;
+use spotscale_decide::{
+    admission::{Tier, TierLoad},
+    units::Millis,
+};
+
+use super::upstream::Upstream;
+
+/// Names a seat for as long as the process lives; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct SeatId(u64);
+
+/// Whether an endpoint may be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    /// New, and not yet known to serve.
+    Probing,
+    /// May be chosen.
+    Ready,
+    /// Has failed, and is probed until it serves again.
+    Ejected,
+    /// No longer listed: gets nothing new, and goes when its running requests have finished.
+    Retired,
+}
+
+/// One endpoint and what it has to do.
+#[derive(Debug)]
+struct Seat {
+    upstream: Arc<Upstream>,
+    state: State,
+    outstanding: u32,
+    /// Where it stands in its tier's list of those with a free slot.
+    position: Option<usize>,
+}
+
+/// The sums over one tier, kept up to date so that a choice costs O(1).
+#[derive(Debug, Default)]
+struct Pool {
+    with_free_slot: Vec<SeatId>,
+    endpoints: u32,
+    slots: u32,
+    free: u32,
+    service_seconds: Option<f64>,
+}
+
+/// All endpoints of one service.
+#[derive(Debug, Default)]
+pub(super) struct Fleet {
+    seats: HashMap<SeatId, Seat>,
+    gpu: Pool,
+    cpu: Pool,
+    next_id: u64,
+}
+
+/// One endpoint, for people and metrics.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct SeatView {
+    pub(super) endpoint: String,
+    pub(super) tier: Tier,
+    pub(super) state: State,
+    pub(super) outstanding: u32,
+    pub(super) concurrency: u32,
+}
+
+impl State {
+    pub(super) const ALL: [Self; 4] = [Self::Probing, Self::Ready, Self::Ejected, Self::Retired];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Probing => "probing",
+            Self::Ready => "ready",
+            Self::Ejected => "ejected",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+impl Seat {
+    /// Slots in all, and those that are free; nothing while it may not be chosen.
+    fn offers(&self) -> (u32, u32) {
+        if self.state != State::Ready {
+            return (0, 0);
+        }
+        let slots = self.upstream.concurrency;
+        (slots, slots.saturating_sub(self.outstanding))
+    }
+}
+
+impl Fleet {
+    /// Takes a new list: what is missing from it is retired, and what is new is returned, to be probed.
+    pub(super) fn update(&mut self, listed: Vec<Arc<Upstream>>) -> Vec<(SeatId, Arc<Upstream>)> {
+        let gone: Vec<SeatId> = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| !listed.iter().any(|new| new.endpoint == seat.upstream.endpoint))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.change(id, |seat| seat.state = State::Retired);
+        }
+        listed.into_iter().filter_map(|upstream| self.list(upstream)).collect()
+    }
+
+    fn list(&mut self, upstream: Arc<Upstream>) -> Option<(SeatId, Arc<Upstream>)> {
+        let is_same = |seat: &Seat| seat.upstream.endpoint == upstream.endpoint;
+        let known = self.seats.iter().find(|(_, seat)| is_same(seat)).map(|(id, s)| (*id, s.state));
+        match known {
+            // Back before its last request ended: the same seat, so that its slots are still counted.
+            Some((id, State::Retired)) => {
+                self.change(id, |seat| seat.state = State::Probing);
+                let seat = self.seats.get(&id)?;
+                Some((id, Arc::clone(&seat.upstream)))
+            }
+            Some(_) => None,
+            None => {
+                let id = SeatId(self.next_id);
+                self.next_id += 1;
+                let state = State::Probing;
+                let seat =
+                    Seat { upstream: Arc::clone(&upstream), state, outstanding: 0, position: None };
+                self.seats.insert(id, seat);
+                Some((id, upstream))
+            }
+        }
+    }
+
+    /// A probe has succeeded: the endpoint may be chosen from now on. Returns what it was until now.
+    pub(super) fn ready(&mut self, id: SeatId) -> Option<State> {
+        let old = self.seats.get(&id).map(|seat| seat.state)?;
+        if matches!(old, State::Probing | State::Ejected) {
+            self.change(id, |seat| seat.state = State::Ready);
+        }
+        Some(old)
+    }
+
+    /// A request has failed on it: true when it was in use until now, and has to be probed.
+    pub(super) fn eject(&mut self, id: SeatId) -> bool {
+        let found = self.seats.get(&id).is_some_and(|seat| seat.state == State::Ready);
+        if found {
+            self.change(id, |seat| seat.state = State::Ejected);
+        }
+        found
+    }
+
+    /// Whether it is still listed, and so worth probing.
+    pub(super) fn is_listed(&self, id: SeatId) -> bool {
+        self.seats.get(&id).is_some_and(|seat| seat.state != State::Retired)
+    }
+
+    /// Takes a slot of this tier: of two endpoints at random, the one with less to do. `random` is any number.
+    pub(super) fn take(&mut self, tier: Tier, random: u64) -> Option<(SeatId, Arc<Upstream>)> {
+        let candidates = &self.pool(tier).with_free_slot;
+        let id = match candidates.len() as u64 {
+            0 => return None,
+            1 => candidates[0],
+            n => {
+                let first = random % n;
+                let second = (first + 1 + (random >> 32) % (n - 1)) % n;
+                self.less_busy(candidates[first as usize], candidates[second as usize])
+            }
+        };
+        self.change(id, |seat| seat.outstanding += 1);
+        self.seats.get(&id).map(|seat| (id, Arc::clone(&seat.upstream)))
+    }
+
+    /// Gives a slot back.
+    pub(super) fn release(&mut self, id: SeatId) {
+        self.change(id, |seat| seat.outstanding = seat.outstanding.saturating_sub(1));
+    }
+
+    /// Remembers how long a request took, most of all the recent ones.
+    pub(super) fn served(&mut self, tier: Tier, took: Duration) {
+        const WEIGHT: f64 = 0.1;
+        let mean = &mut self.pool_mut(tier).service_seconds;
+        let took = took.as_secs_f64();
+        *mean = Some(mean.map_or(took, |mean| mean + WEIGHT * (took - mean)));
+    }
+
+    pub(super) fn load(&self, tier: Tier) -> TierLoad {
+        let pool = self.pool(tier);
+        let service = pool.service_seconds.map(|s| Millis((s * 1000.0).round() as u64));
+        TierLoad { slots: pool.slots, free: pool.free, service }
+    }
+
+    /// Endpoints that may be chosen, and the slots that they have together.
+    pub(super) fn ready_sums(&self) -> (u32, u32) {
+        (self.gpu.endpoints + self.cpu.endpoints, self.gpu.slots + self.cpu.slots)
+    }
+
+    pub(super) fn outstanding(&self) -> u64 {
+        self.seats.values().map(|seat| u64::from(seat.outstanding)).sum()
+    }
+
+    pub(super) fn view(&self) -> Vec<SeatView> {
+        let mut seats: Vec<_> = self.seats.iter().collect();
+        seats.sort_by_key(|(id, _)| **id);
+        seats.into_iter().map(|(_, seat)| SeatView::of(seat)).collect()
+    }
+
+    fn pool(&self, tier: Tier) -> &Pool {
+        match tier {
+            Tier::Gpu => &self.gpu,
+            Tier::Cpu => &self.cpu,
+        }
+    }
+
+    fn pool_mut(&mut self, tier: Tier) -> &mut Pool {
+        match tier {
+            Tier::Gpu => &mut self.gpu,
+            Tier::Cpu => &mut self.cpu,
+        }
+    }
+
+    /// Compares shares, not counts: an endpoint that takes eight at a time is idle with one.
+    fn less_busy(&self, a: SeatId, b: SeatId) -> SeatId {
+        let share = |id, other: SeatId| {
+            let of = |id| {
+                self.seats.get(&id).map_or((0, 1), |s| (s.outstanding, s.upstream.concurrency))
+            };
+            u64::from(of(id).0) * u64::from(of(other).1)
+        };
+        if share(b, a) < share(a, b) { b } else { a }
+    }
+
+    /// The only way to alter a seat, so that the sums and the list of free ones cannot differ from it.
+    fn change(&mut self, id: SeatId, alter: impl FnOnce(&mut Seat)) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let old = seat.offers();
+        alter(seat);
+        let new = seat.offers();
+        let (tier, position) = (seat.upstream.endpoint.tier, seat.position);
+        let is_done = seat.state == State::Retired && seat.outstanding == 0;
+        let pool = self.pool_mut(tier);
+        pool.endpoints = pool.endpoints + u32::from(new.0 > 0) - u32::from(old.0 > 0);
+        pool.slots = pool.slots + new.0 - old.0;
+        pool.free = pool.free + new.1 - old.1;
+        match position {
+            None if new.1 > 0 => self.enlist(id, tier),
+            Some(position) if new.1 == 0 => self.unlist(id, tier, position),
+            _ => {}
+        }
+        if is_done {
+            self.seats.remove(&id);
+        }
+    }
+
+    fn enlist(&mut self, id: SeatId, tier: Tier) {
+        let list = &mut self.pool_mut(tier).with_free_slot;
+        let position = list.len();
+        list.push(id);
+        self.place(id, Some(position));
+    }
+
+    fn unlist(&mut self, id: SeatId, tier: Tier, position: usize) {
+        let list = &mut self.pool_mut(tier).with_free_slot;
+        list.swap_remove(position);
+        let moved = list.get(position).copied();
+        self.place(id, None);
+        if let Some(moved) = moved {
+            self.place(moved, Some(position));
+        }
+    }
+
+    fn place(&mut self, id: SeatId, position: Option<usize>) {
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.position = position;
+        }
+    }
+}
+
+impl SeatView {
+    fn of(seat: &Seat) -> Self {
+        Self {
+            endpoint: seat.upstream.endpoint.to_string(),
+            tier: seat.upstream.endpoint.tier,
+            state: seat.state,
+            outstanding: seat.outstanding,
+            concurrency: seat.upstream.concurrency,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! One service: its endpoints, its held requests and its counters, behind one lock. A slot that is given back goes to
+//! the next in line. The choices are `admission`'s; this page carries them out.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use spotscale_decide::{
+    admission::{self, Admission, Ask, Limits, Load, Reason, Tier},
+    units::{Millis, Requests},
+};
+use spotscale_proto::demand::ServiceDemand;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use super::{
+    cold_start::{ColdStarts, millis},
+    fleet::{self, Fleet, SeatId, SeatView},
+    lease::{Held, Lease},
+    metrics::Metrics,
+    probe::ToProbe,
+    queue::{Queue, Ticket, Waiter},
+    retry::Budget,
+    upstream::Upstream,
+};
+
+/// A service that this front serves.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) name: Arc<str>,
+    pub(super) budget: Budget,
+    limits: Limits,
+    state: Mutex<State>,
+    links: Links,
+}
+
+/// Whom a service tells what.
+#[derive(Debug, Clone)]
+pub(super) struct Links {
+    /// Endpoints that are new or have failed.
+    pub(super) to_probe: mpsc::UnboundedSender<ToProbe>,
+    /// Every change that a scaler wants to know at once.
+    pub(super) changed: watch::Sender<()>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// What a service starts with.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) name: Arc<str>,
+    pub(super) limits: Limits,
+    pub(super) cold_start_guess: Duration,
+    pub(super) retry_ratio: f64,
+    pub(super) retry_per_second_min: u32,
+}
+
+#[derive(Debug)]
+struct State {
+    fleet: Fleet,
+    queue: Queue,
+    cold: ColdStarts,
+    totals: Totals,
+    draining: bool,
+}
+
+/// Counters since the start, as the demand report carries them.
+#[derive(Debug, Default)]
+struct Totals {
+    arrivals: u64,
+    served: u64,
+    service_micros: u64,
+    service_seconds_squared: f64,
+}
+
+/// Where a request stands after it has asked.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// It may go at once.
+    Forward(Lease),
+    /// It has to wait.
+    Held(Held),
+}
+
+/// A request that was turned away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turned {
+    pub(super) reason: Reason,
+    pub(super) retry_after: Millis,
+}
+
+/// Everything about a service at one moment, for people and metrics.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct ServiceView {
+    pub(super) service: String,
+    pub(super) load: Load,
+    pub(super) in_flight: u64,
+    pub(super) oldest_held_ms: u64,
+    pub(super) arrivals_total: u64,
+    pub(super) served_total: u64,
+    pub(super) endpoints: Vec<SeatView>,
+}
+
+impl Service {
+    pub(super) fn new(settings: Settings, links: Links) -> Arc<Self> {
+        let state = State {
+            fleet: Fleet::default(),
+            queue: Queue::default(),
+            cold: ColdStarts::new(settings.cold_start_guess),
+            totals: Totals::default(),
+            draining: false,
+        };
+        let budget = Budget::new(settings.retry_ratio, settings.retry_per_second_min);
+        let Settings { name, limits, .. } = settings;
+        Arc::new(Self { name, budget, limits, state: Mutex::new(state), links })
+    }
+
+    /// A request arrives and asks for a slot.
+    pub(super) fn enter(self: &Arc<Self>, ask: Ask) -> Result<(Ticket, Entry), Turned> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.totals.arrivals += 1;
+        let ticket = state.totals.arrivals;
+        let load = state.load(now);
+        let answer = admission::admit(&self.limits, &load, ask);
+        if load.is_cold() && !load.draining {
+            state.cold.wanted(now);
+        }
+        match answer {
+            Admission::Forward(tier) => {
+                // Under this same lock the load said that a slot is free; holding is the safe answer if not.
+                let entry = match state.fleet.take(tier, fastrand::u64(..)) {
+                    Some((seat, upstream)) => Entry::Forward(Lease::new(self, seat, upstream)),
+                    None => self.join(state, ticket, ask.bytes),
+                };
+                Ok((ticket, entry))
+            }
+            Admission::Hold => Ok((ticket, self.join(state, ticket, ask.bytes))),
+            Admission::Refuse { reason, retry_after } => Err(Turned { reason, retry_after }),
+        }
+    }
+
+    /// A request that was let in before, and failed on its endpoint, goes back to its place in the line. It is not held
+    /// against the bounds again: it has been counted, and refusing it now would lose it.
+    pub(super) fn reenter(self: &Arc<Self>, ticket: Ticket, bytes: u64) -> Entry {
+        self.join(self.lock(), ticket, bytes)
+    }
+
+    /// Takes a new list of endpoints.
+    pub(super) fn update(self: &Arc<Self>, listed: Vec<Arc<Upstream>>) {
+        let new = self.lock().fleet.update(listed);
+        for endpoint in new {
+            let _ = self.links.to_probe.send(endpoint);
+        }
+        self.tell();
+        // Without the GPUs that have gone, the bridge may be worth taking.
+        self.pump();
+    }
+
+    /// A probe has succeeded.
+    pub(super) fn ready(self: &Arc<Self>, seat: SeatId) {
+        let mut state = self.lock();
+        let was_cold = state.fleet.ready_sums().0 == 0;
+        let cold_start = match state.fleet.ready(seat) {
+            Some(fleet::State::Probing) if was_cold => state.cold.served(Instant::now()),
+            _ => None,
+        };
+        // One that has only recovered says nothing about how long a new one takes.
+        state.cold.abandoned();
+        drop(state);
+        if let Some(took) = cold_start {
+            self.links.metrics.cold_start(&self.name, took);
+        }
+        self.tell();
+        self.pump();
+    }
+
+    /// A slot is free again.
+    pub(super) fn release(self: &Arc<Self>, seat: SeatId) {
+        self.lock().fleet.release(seat);
+        self.pump();
+    }
+
+    /// An endpoint has answered a request to the last byte.
+    pub(super) fn served(&self, tier: Tier, took: Duration) {
+        let mut state = self.lock();
+        state.totals.count(took);
+        state.fleet.served(tier, took);
+    }
+
+    /// An endpoint has failed a request. It is out of use until a probe succeeds: a few milliseconds if only that one
+    /// connection was at fault, and until it is back if it has died.
+    pub(super) fn eject(&self, seat: SeatId, upstream: &Arc<Upstream>, reason: &'static str) {
+        if !self.lock().fleet.eject(seat) {
+            return;
+        }
+        tracing::warn!(endpoint = %upstream.endpoint, reason, "ejected");
+        self.links.metrics.ejected(&self.name, reason);
+        let _ = self.links.to_probe.send((seat, Arc::clone(upstream)));
+        self.tell();
+    }
+
+    /// A client has left the line, or has had its turn.
+    pub(super) fn leave(&self, ticket: Ticket) {
+        let mut state = self.lock();
+        if state.queue.leave(ticket).is_none() {
+            return;
+        }
+        if state.queue.is_empty() {
+            state.cold.abandoned();
+        }
+        drop(state);
+        self.tell();
+    }
+
+    pub(super) fn is_listed(&self, seat: SeatId) -> bool {
+        self.lock().fleet.is_listed(seat)
+    }
+
+    /// From now on nothing new is held.
+    pub(super) fn drain(&self) {
+        self.lock().draining = true;
+    }
+
+    /// Nobody is held any longer: who still is, is turned away.
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        state.draining = true;
+        state.queue = Queue::default();
+    }
+
+    /// When somebody who is turned away now should come back.
+    pub(super) fn retry_after(&self) -> Millis {
+        self.lock().load(Instant::now()).retry_after()
+    }
+
+    /// What the scalers are told.
+    pub(super) fn demand(&self, concurrency_default: u32) -> ServiceDemand {
+        let now = Instant::now();
+        let state = self.lock();
+        let (endpoints, slots) = state.fleet.ready_sums();
+        ServiceDemand {
+            service: self.name.to_string(),
+            held: state.queue.len(),
+            in_flight: state.fleet.outstanding(),
+            oldest_held_ms: millis(state.queue.oldest(now)).0,
+            arrivals_total: state.totals.arrivals,
+            served_total: state.totals.served,
+            service_micros_total: state.totals.service_micros,
+            service_seconds_squared_total: state.totals.service_seconds_squared,
+            endpoints,
+            concurrency_per_endpoint: slots.checked_div(endpoints).unwrap_or(concurrency_default),
+        }
+    }
+
+    pub(super) fn view(&self) -> ServiceView {
+        let now = Instant::now();
+        let state = self.lock();
+        ServiceView {
+            service: self.name.to_string(),
+            load: state.load(now),
+            in_flight: state.fleet.outstanding(),
+            oldest_held_ms: millis(state.queue.oldest(now)).0,
+            arrivals_total: state.totals.arrivals,
+            served_total: state.totals.served,
+            endpoints: state.fleet.view(),
+        }
+    }
+
+    /// Joins the line. A longer line can make the bridge worth taking, so somebody in it may be able to go.
+    fn join(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        ticket: Ticket,
+        bytes: u64,
+    ) -> Entry {
+        let (sender, grant) = oneshot::channel();
+        let since = Instant::now();
+        state.queue.join(ticket, Waiter { bytes, since, grant: sender });
+        drop(state);
+        self.tell();
+        let mut held = Held::new(self, ticket, since, grant);
+        self.pump();
+        held.try_lease().map_or_else(|| Entry::Held(held), Entry::Forward)
+    }
+
+    /// Hands free slots to the first in line. One at a time, and outside of the lock: a lease that nobody takes any
+    /// more comes back through its own drop, which takes the lock again.
+    fn pump(self: &Arc<Self>) {
+        loop {
+            let next = self.lock().next_grant();
+            let Some((seat, upstream, waiter)) = next else { return };
+            self.tell();
+            let _ = waiter.grant.send(Lease::new(self, seat, upstream));
+        }
+    }
+
+    fn tell(&self) {
+        self.links.changed.send_replace(());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under it, so a poisoned lock holds nothing half-done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn load(&self, now: Instant) -> Load {
+        Load {
+            held: Requests(self.queue.len()),
+            held_bytes: self.queue.bytes(),
+            gpu: self.fleet.load(Tier::Gpu),
+            cpu: self.fleet.load(Tier::Cpu),
+            cold_start: self.cold.view(now),
+            draining: self.draining,
+        }
+    }
+
+    fn next_grant(&mut self) -> Option<(SeatId, Arc<Upstream>, Waiter)> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let tier = admission::tier(&self.load(Instant::now()))?;
+        let (seat, upstream) = self.fleet.take(tier, fastrand::u64(..))?;
+        let Some(waiter) = self.queue.next() else {
+            self.fleet.release(seat);
+            return None;
+        };
+        Some((seat, upstream, waiter))
+    }
+}
+
+impl Totals {
+    fn count(&mut self, took: Duration) {
+        self.served += 1;
+        self.service_micros += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.service_seconds_squared += took.as_secs_f64().powi(2);
+    }
+}

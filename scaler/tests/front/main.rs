@@ -1,0 +1,13 @@
+//! The front on real sockets: its own ports, replicas that behave and replicas that do not, clients that leave.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bounds;
+mod clients;
+mod demand;
+mod fleet;
+mod hold;
+mod lifecycle;
+mod replicas;
+mod retry;
+mod stream;
+mod support;
