@@ -1,1 +1,30 @@
-//! The cost-aware autoscaler daemon: observe, decide, execute.
+//! The cost-aware autoscaler daemon: observe, decide, execute. It decides nothing itself (`spotscale_decide` does) and
+//! touches the world only through two interfaces, [`Cluster`] and [`Market`].
+
+mod admin;
+mod cluster;
+mod config;
+mod daemon;
+mod execute;
+mod file_market;
+mod market;
+mod metrics;
+mod state;
+
+pub use self::{
+    cluster::{Applied, Cluster, ClusterError},
+    config::{Config, ConfigError},
+    daemon::Daemon,
+    file_market::{FileMarket, Playback, SeriesError},
+    market::{Market, MarketError},
+    state::{Decision, Outcome, State},
+};
+pub use spotscale_decide::{
+    cluster::{
+        CapacityType, EndedBy, Node, NodePhase, Notice, NoticeKind, Observation, Offering, Pod,
+        PodPhase,
+    },
+    ledger::Totals,
+    planner::{Action, Assumption, Memory, Plan, Reason, Step},
+    prices::{PriceBook, PriceChange},
+};

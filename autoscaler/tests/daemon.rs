@@ -1,0 +1,141 @@
+//! The loop against a cluster in memory, on a paused clock.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use spotscale_autoscaler::{ClusterError, Decision, Market, Outcome, State};
+use spotscale_decide::units::MicroUsd;
+use support::{BOOT_SECS, BrokenMarket, Mishap, Running, ScriptedCluster, series};
+
+const UP: u64 = BOOT_SECS as u64 + 3;
+
+fn outcomes(state: &State) -> Vec<(&'static str, &'static str)> {
+    let one = |d: &Decision| (d.action.kind(), d.outcome.kind());
+    state.decisions.iter().map(one).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn from_zero_to_a_pod_and_back_with_every_cent_counted() {
+    let cluster = ScriptedCluster::new(1);
+    let running = Running::start(&cluster);
+    let state = running.after(UP).await;
+    assert_eq!(outcomes(&state), [("launch", "done")]);
+    assert_eq!(state.snapshot.seen.pods.len(), 1);
+    let state = running.after(150 - UP).await;
+    // Bought in the first instant: 100 s at 0.36 $/h and 50 s at 0.72 $/h.
+    assert_eq!(state.totals.spend, MicroUsd(10_000 + 10_000));
+    // One machine at 3.60 $/h is the baseline.
+    assert_eq!(state.totals.baseline, MicroUsd(150_000));
+    cluster.wants(0);
+    let state = running.after(70).await;
+    assert_eq!(outcomes(&state), [("launch", "done"), ("terminate", "done")]);
+    let spent = state.totals.spend;
+    let state = running.after(1000).await;
+    assert_eq!(state.totals.spend, spent, "nothing runs, nothing is spent");
+    assert_eq!(state.totals.baseline, MicroUsd(1_220_000), "the baseline never sleeps");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notice_brings_the_replacement_first() {
+    let cluster = ScriptedCluster::new(1);
+    let running = Running::start(&cluster);
+    running.after(UP).await;
+    cluster.interrupt(SignedDuration::from_secs(120));
+    let state = running.after(2).await;
+    assert_eq!(cluster.applied()[1..], ["cordon", "surge", "launch"]);
+    assert!(state.decisions.iter().all(|decision| !decision.reasons.is_empty()));
+    running.after(UP).await;
+    assert_eq!(cluster.applied()[4..], ["evict"]);
+    let metrics = running.get("/metrics").await;
+    let counted = "spotscale_interruptions_total{kind=\"interruption\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+    assert!(metrics.contains("spotscale_plan_reasons_total{reason=\"replaced\"} 1"), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_whose_ground_is_gone_is_dropped() {
+    let cluster = ScriptedCluster::new(1);
+    let running = Running::start(&cluster);
+    running.after(UP).await;
+    cluster.interrupt(SignedDuration::from_secs(120));
+    // The tick's own look, the look before the cordon, and then before the surge the pod is gone.
+    cluster.on_observe([None, None, Some(Mishap::PodsVanish)]);
+    let state = running.after(1).await;
+    assert_eq!(outcomes(&state)[1..3], [("cordon", "done"), ("surge", "dropped")]);
+    assert!(!cluster.applied().contains(&"surge"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_fails_or_hangs_is_asked_again() {
+    let cluster = ScriptedCluster::new(1);
+    let down = || Some(Mishap::Fails(ClusterError::Unavailable("down".to_owned())));
+    cluster.on_observe([down(), Some(Mishap::Hangs), None, None]);
+    cluster.on_apply([down()]);
+    let running = Running::start(&cluster);
+    let state = running.after(13).await;
+    let Outcome::Failed { error } = &state.decisions[0].outcome else {
+        panic!("{:?}", state.decisions);
+    };
+    assert_eq!(error, "the cluster cannot be reached: down");
+    let state = running.after(13).await;
+    assert_eq!(outcomes(&state), [("launch", "failed"), ("launch", "done")]);
+    let metrics = running.get("/metrics").await;
+    let failures = "spotscale_autoscaler_failures_total{call=\"observe\",kind=\"unavailable\"} 2";
+    assert!(metrics.contains(failures), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_capacity_the_next_best_is_bought_at_the_next_tick() {
+    let cluster = ScriptedCluster::new(1);
+    let prices = series(cluster.now()).prices(cluster.now()).await.unwrap();
+    let cheapest = prices.offerings().next().unwrap().clone();
+    cluster.on_apply([Some(Mishap::Fails(ClusterError::NoCapacity(cheapest)))]);
+    let running = Running::start(&cluster);
+    let state = running.after(2).await;
+    assert_eq!(outcomes(&state), [("launch", "failed"), ("launch", "done")]);
+    assert_eq!(state.snapshot.seen.nodes[0].offering.zone.as_str(), "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_market_the_last_prices_stay_in_use_and_their_age_is_told() {
+    let cluster = ScriptedCluster::new(1);
+    let start = cluster.now();
+    let market = BrokenMarket { answers_until: start, series: series(start) };
+    let running = Running::with_market(&cluster, Arc::new(market));
+    let state = running.after(UP + 1000).await;
+    assert_eq!(outcomes(&state), [("launch", "done")]);
+    let metrics = running.get("/metrics").await;
+    let age = metrics.lines().find_map(|line| line.strip_prefix("spotscale_price_age_seconds "));
+    assert!(age.unwrap().parse::<f64>().unwrap() >= 1000.0, "{metrics}");
+    assert!(metrics.contains("failures_total{call=\"prices\",kind=\"unavailable\"}"), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn money_and_plan_are_told_over_http() {
+    let cluster = ScriptedCluster::new(1);
+    let running = Running::start(&cluster);
+    assert_eq!(running.get("/debug/plan").await, "nothing was observed yet\n");
+    running.after(100).await;
+    let metrics = running.get("/metrics").await;
+    let spend = "spotscale_spend_usd_total{instance_type=\"g4dn.xlarge\",zone=\"a\",capacity_type=\"spot\"} 0.01";
+    assert!(metrics.contains(spend), "{metrics}");
+    assert!(metrics.contains("spotscale_baseline_usd_total 0.1"), "{metrics}");
+    let plan: serde_json::Value = serde_json::from_str(&running.get("/debug/plan").await).unwrap();
+    assert_eq!(plan["decisions"][0]["action"]["do"], "launch");
+    assert_eq!(plan["decisions"][0]["outcome"], "done");
+    let because = &plan["decisions"][0]["reasons"][0]["because"];
+    assert_eq!(because, "no-room");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_the_daemon_even_in_a_call_that_hangs() {
+    let cluster = ScriptedCluster::new(1);
+    cluster.on_observe([Some(Mishap::Hangs)]);
+    let running = Running::start(&cluster);
+    tokio::task::yield_now().await;
+    running.shutdown.cancel();
+    running.task.await.unwrap();
+}

@@ -1,0 +1,271 @@
+//! A cluster in memory that does what it is told, on the paused clock of a test, and can be made to fail.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use axum::{body::Body, http::Request};
+use clap::Parser;
+use http_body_util::BodyExt;
+use jiff::{SignedDuration, Timestamp};
+use spotscale_autoscaler::{
+    Action, Applied, Cluster, ClusterError, Config, Daemon, FileMarket, Market, MarketError, Node,
+    NodePhase, Notice, NoticeKind, Observation, Playback, Pod, PodPhase, PriceBook, State,
+};
+use spotscale_decide::units::{Millis, Replicas};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// Seconds from a launch to a ready node; a pod on it is ready one second later.
+pub(crate) const BOOT_SECS: i64 = 30;
+
+pub(crate) const SERIES: &str = "\
+timestamp,instance_type,zone,capacity_type,usd_per_hour
+2024-01-01T00:00:00Z,g4dn.xlarge,a,spot,0.36
+2024-01-01T00:01:40Z,g4dn.xlarge,a,spot,0.72
+2024-01-01T00:00:00Z,g4dn.xlarge,b,spot,0.37
+2024-01-01T00:00:00Z,g4dn.xlarge,a,on-demand,3.6
+";
+
+/// What the next calls come to, if not what they should.
+#[derive(Debug, Clone)]
+pub(crate) enum Mishap {
+    Fails(ClusterError),
+    Hangs,
+    /// Before this observation every pod is gone.
+    PodsVanish,
+}
+
+pub(crate) struct ScriptedCluster {
+    started: Instant,
+    origin: Timestamp,
+    world: Mutex<World>,
+}
+
+#[derive(Default)]
+struct World {
+    nodes: Vec<Node>,
+    pods: Vec<Pod>,
+    notices: Vec<Notice>,
+    wanted: u32,
+    pods_made: u32,
+    on_observe: VecDeque<Option<Mishap>>,
+    on_apply: VecDeque<Option<Mishap>>,
+    applied: Vec<Action>,
+}
+
+impl ScriptedCluster {
+    pub(crate) fn new(wanted: u32) -> Arc<Self> {
+        let origin = "2026-01-01T00:00:00Z".parse().unwrap();
+        let world = Mutex::new(World { wanted, ..World::default() });
+        Arc::new(Self { started: Instant::now(), origin, world })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.origin + SignedDuration::try_from(self.started.elapsed()).unwrap()
+    }
+
+    pub(crate) fn wants(&self, replicas: u32) {
+        self.world().wanted = replicas;
+    }
+
+    pub(crate) fn on_observe(&self, mishaps: impl IntoIterator<Item = Option<Mishap>>) {
+        self.world().on_observe.extend(mishaps);
+    }
+
+    pub(crate) fn on_apply(&self, mishaps: impl IntoIterator<Item = Option<Mishap>>) {
+        self.world().on_apply.extend(mishaps);
+    }
+
+    pub(crate) fn applied(&self) -> Vec<&'static str> {
+        self.world().applied.iter().map(Action::kind).collect()
+    }
+
+    /// Every node that is there gets its notice.
+    pub(crate) fn interrupt(&self, lead: SignedDuration) {
+        let deadline = self.now() + lead;
+        let mut world = self.world();
+        let alive = world.nodes.iter().filter(|node| node.is_alive());
+        let notices = alive.map(|node| Notice {
+            node: node.name.clone(),
+            kind: NoticeKind::Interruption { deadline },
+        });
+        world.notices = notices.collect();
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl Cluster for ScriptedCluster {
+    async fn observe(&self) -> Result<Observation, ClusterError> {
+        let mishap = self.world().on_observe.pop_front().flatten();
+        happen(mishap.as_ref()).await?;
+        let mut world = self.world();
+        world.pass_time(self.now());
+        if matches!(mishap, Some(Mishap::PodsVanish)) {
+            world.pods.clear();
+        }
+        Ok(Observation {
+            at: self.now(),
+            replicas_wanted: Replicas(world.wanted),
+            nodes: world.nodes.clone(),
+            pods: world.pods.clone(),
+            notices: world.notices.clone(),
+        })
+    }
+
+    async fn apply(&self, action: &Action) -> Result<Applied, ClusterError> {
+        let mishap = self.world().on_apply.pop_front().flatten();
+        happen(mishap.as_ref()).await?;
+        let now = self.now();
+        self.world().act(action, now);
+        Ok(Applied::Done)
+    }
+}
+
+async fn happen(mishap: Option<&Mishap>) -> Result<(), ClusterError> {
+    match mishap {
+        Some(Mishap::Fails(error)) => Err(error.clone()),
+        Some(Mishap::Hangs) => std::future::pending().await,
+        _ => Ok(()),
+    }
+}
+
+impl World {
+    fn pass_time(&mut self, now: Timestamp) {
+        for node in &mut self.nodes {
+            let age = now.duration_since(node.launched_at).as_secs();
+            if node.phase == NodePhase::Provisioning && age >= BOOT_SECS {
+                node.phase = NodePhase::Ready;
+            }
+        }
+        self.pods.retain(|pod| pod.phase != PodPhase::Terminating);
+        for pod in &mut self.pods {
+            if pod.phase == PodPhase::Starting {
+                pod.phase = PodPhase::Ready;
+            }
+        }
+        let counted = self.pods.iter().filter(|pod| !pod.surged).count();
+        self.pods.truncate(if self.wanted == 0 { 0 } else { usize::MAX });
+        for _ in counted..self.wanted as usize {
+            self.place_a_pod();
+        }
+    }
+
+    /// A pod is only made when there is room for it, which is all that these tests need.
+    fn place_a_pod(&mut self) {
+        let taken =
+            |node: &&Node| self.pods.iter().any(|pod| pod.node.as_ref() == Some(&node.name));
+        let free = |node: &&Node| node.is_ready() && !node.cordoned && !taken(node);
+        let Some(node) = self.nodes.iter().find(free).map(|node| node.name.clone()) else {
+            return;
+        };
+        self.pods_made += 1;
+        self.pods.push(Pod {
+            name: format!("pod-{}", self.pods_made).parse().unwrap(),
+            node: Some(node),
+            phase: PodPhase::Starting,
+            surged: false,
+            grace_ms: Millis::from_secs(10),
+        });
+    }
+
+    fn act(&mut self, action: &Action, now: Timestamp) {
+        self.applied.push(action.clone());
+        match action {
+            Action::Cordon { node } => {
+                self.nodes.iter_mut().filter(|n| &n.name == node).for_each(|n| n.cordoned = true);
+            }
+            Action::Terminate { node } => self.nodes.retain(|known| &known.name != node),
+            Action::Surge { pod } => {
+                self.pods.iter_mut().filter(|p| &p.name == pod).for_each(|p| p.surged = true);
+            }
+            Action::Evict { pod, .. } => {
+                let evicted = self.pods.iter_mut().filter(|p| &p.name == pod);
+                evicted.for_each(|p| p.phase = PodPhase::Terminating);
+            }
+            Action::Launch { node, offering } => self.nodes.push(Node {
+                name: node.clone(),
+                offering: offering.clone(),
+                phase: NodePhase::Provisioning,
+                cordoned: false,
+                launched_at: now,
+                pods_max: 1,
+            }),
+        }
+    }
+}
+
+/// A market that answers from the series for a while, and then no more.
+pub(crate) struct BrokenMarket {
+    pub(crate) answers_until: Timestamp,
+    pub(crate) series: FileMarket,
+}
+
+#[async_trait]
+impl Market for BrokenMarket {
+    async fn prices(&self, now: Timestamp) -> Result<PriceBook, MarketError> {
+        if now > self.answers_until {
+            return Err(MarketError::Unavailable("gone".to_owned()));
+        }
+        self.series.prices(now).await
+    }
+}
+
+/// A daemon at work.
+pub(crate) struct Running {
+    pub(crate) states: watch::Receiver<Option<State>>,
+    pub(crate) router: axum::Router,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) task: JoinHandle<()>,
+}
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+pub(crate) fn series(starts_at: Timestamp) -> FileMarket {
+    FileMarket::parse(SERIES, Playback { starts_at, speed: 1 }).unwrap()
+}
+
+impl Running {
+    pub(crate) fn start(cluster: &Arc<ScriptedCluster>) -> Self {
+        Self::with_market(cluster, Arc::new(series(cluster.now())))
+    }
+
+    pub(crate) fn with_market(cluster: &Arc<ScriptedCluster>, market: Arc<dyn Market>) -> Self {
+        let flags = ["daemon", "--machine=g4dn.xlarge=400", "--price-refresh=10s"];
+        let config = Cli::parse_from(flags).config;
+        let daemon = Daemon::new(config, cluster.clone(), market).unwrap();
+        let (states, router) = (daemon.states(), daemon.router());
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(daemon.run(shutdown.clone()));
+        Self { states, router, shutdown, task }
+    }
+
+    /// Lets seconds pass; the state after them.
+    pub(crate) async fn after(&self, seconds: u64) -> State {
+        sleep(Duration::from_secs(seconds) + Duration::from_millis(5)).await;
+        self.states.borrow().clone().expect("nothing was observed")
+    }
+    /// What the daemon tells at a path.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+}
