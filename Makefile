@@ -18,13 +18,15 @@ build: ## Build the program, optimised
 .PHONY: demo
 demo: build ## Play a day of traffic on this machine, from zero replicas to zero; ends by itself
 	parts=$$($(SETUP) runtime pictures model --spotscale $(TARGET)/release/spotscale)
-	env $$parts $(TARGET)/release/spotscale up --scenario day --report target/demo
+	eval "$$parts"
+	$(TARGET)/release/spotscale up --scenario day --report target/demo
 
 .PHONY: test
 test: ## Get what the tests need and run them all
 	cargo build
 	parts=$$($(SETUP) runtime pictures python browser model --spotscale $(TARGET)/debug/spotscale)
-	env $$parts cargo test --workspace
+	eval "$$parts"
+	cargo test --workspace
 
 .PHONY: lint
 lint: ## Formatting, clippy, documentation, source files that no module names
@@ -60,11 +62,13 @@ bench-scaler: ## Measure the scaler: 1,000 ScaledObjects, 800 calls/s, 1,000 pus
 
 .PHONY: check-cuda
 check-cuda: build ## Compare CUDA with the CPU on this machine's GPU, and time both
-	scripts/check-cuda.sh $(TARGET)/release/spotscale
+	parts=$$($(SETUP) pictures model --spotscale $(TARGET)/release/spotscale)
+	eval "$$parts"
+	scripts/check-cuda.sh --spotscale $(TARGET)/release/spotscale
 
 .PHONY: fuzz
 fuzz: ## Fuzz the picture decoder for a minute (needs a nightly toolchain and cargo-fuzz)
-	cd inference && cargo +nightly fuzz run decode -- -max_total_time=60
+	cd inference/vision && cargo +nightly fuzz run decode -- -max_total_time=60 -timeout=20 -rss_limit_mb=2048
 
 .PHONY: clean
 clean: ## Remove what was built; the cache of brought parts stays

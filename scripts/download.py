@@ -8,6 +8,7 @@ and checksum is renamed to DEST.
 
 import argparse
 import hashlib
+import http.client
 import pathlib
 import sys
 import urllib.error
@@ -49,6 +50,9 @@ def append(url, part, size, name):
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
         resumed = have > 0 and reply.status == 206
         done = have if resumed else 0
+        offered = reply.headers.get("Content-Length")
+        if offered not in (None, str(size - done)):
+            raise Failed(f"{url} offers {offered} bytes where {size - done} were expected")
         with open(part, "ab" if resumed else "wb") as file:
             while chunk := reply.read(CHUNK):
                 done += len(chunk)
@@ -80,8 +84,10 @@ def download(dest, urls, size, checksum):
                 raise Failed(f"{url} has a wrong checksum")
             part.replace(dest)
             return
-        except (OSError, Failed) as error:
-            reasons.append(f"{url}: {error}" if isinstance(error, OSError) else str(error))
+        except Failed as error:
+            reasons.append(str(error))
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reasons.append(f"{url}: {error!r}")
     raise Failed("; ".join(reasons))
 
 

@@ -9,14 +9,15 @@
     python    a virtual environment with the clients and references that the tests compare against
     browser   Chromium and its driver, for the test of the console page
 
-The cache is $SPOTSCALE_CACHE, else ~/.cache/spotscale. With --print-env the last line of each part is the
-environment variable that points to it.
+The cache is $SPOTSCALE_CACHE, else ~/.cache/spotscale. With --print-env each part prints the
+shell line that exports where it is.
 """
 
 import argparse
 import os
 import pathlib
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -121,19 +122,22 @@ def place(source, dest):
 
 
 def runtime():
+    if own := os.environ.get("ORT_DYLIB_PATH"):
+        return {"ORT_DYLIB_PATH": own}
     library = CACHE / f"onnxruntime-{RUNTIME_VERSION}/libonnxruntime.so"
     if not library.exists():
         machine = platform.machine()
         if machine not in RUNTIME:
             raise Failed(f"no ONNX Runtime is known for {machine}: set ORT_DYLIB_PATH to a library of your own")
         tag, checksum, archive = RUNTIME[machine]
+        venv()  # Its failure says what to install; the archive would not help.
         try:
             with zipfile.ZipFile(wheel(f"onnxruntime=={RUNTIME_VERSION}", tag, checksum)) as file:
                 place(file.open(f"onnxruntime/capi/libonnxruntime.so.{RUNTIME_VERSION}"), library)
         except Failed as error:
             say(f"the wheel did not come ({error}); trying the release archive")
             runtime_archive(archive, library)
-    return {"ORT_DYLIB_PATH": os.environ.get("ORT_DYLIB_PATH", library)}
+    return {"ORT_DYLIB_PATH": library}
 
 
 def runtime_archive(name, library):
@@ -152,7 +156,7 @@ def runtime_archive(name, library):
 def pictures():
     folder = CACHE / "pictures"
     with_suffix = {f"{name}{suffix}" for name in PICTURES for suffix in (".png", ".jpg")}
-    if not folder.exists() or len(list(folder.iterdir())) < len(PICTURES):
+    if not folder.exists() or len({path.name for path in folder.iterdir()} & with_suffix) < len(PICTURES):
         with zipfile.ZipFile(wheel(*PICTURES_WHEEL)) as file:
             for entry in file.namelist():
                 name = entry.rpartition("/")[2]
@@ -193,6 +197,8 @@ def python():
 
 def browser():
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        if "\nID=ubuntu" in pathlib.Path("/etc/os-release").read_text(encoding="utf-8"):
+            raise Failed("please put chromium and chromedriver on the PATH: Ubuntu's packages only install a snap")
         debian(["chromium", "chromium-driver"])
     return {}
 
@@ -210,7 +216,7 @@ def main():
         for part in args.part:
             for name, value in parts[part]().items():
                 if args.print_env:
-                    print(f"{name}={value}")
+                    print(f"export {name}={shlex.quote(str(value))}")
     except Failed as error:
         sys.exit(f"setup: {error}")
 

@@ -1,3 +1,15 @@
-//! `spotscale`: one command, every role.
+//! `spotscale`: one command, every role. Here is only the way in; each role is a library of its own.
 
-fn main() {}
+mod cli;
+mod front;
+mod inference;
+mod model;
+mod role;
+mod scaler;
+mod up;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os())
+}

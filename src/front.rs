@@ -1,0 +1,14 @@
+//! `spotscale front`: the request-holding front as a process.
+
+use spotscale_scaler::front::{Config, run};
+
+use crate::role;
+
+pub(crate) async fn main(config: Config) -> anyhow::Result<()> {
+    config.validate()?;
+    let listeners = config.bind().await?;
+    role::announce("front", &listeners.addresses()?)?;
+    let shutdown = role::shutdown_on_signals()?;
+    tracing::info!(config = %serde_json::to_string(&config)?, "front starts");
+    Ok(run(config, listeners, shutdown).await?)
+}

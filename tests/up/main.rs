@@ -1,0 +1,10 @@
+//! `spotscale up` as a whole: real processes, a tiny model, a real browser.
+//!
+//! Needs the parts that `make test` brings: the runtime library, a Python with `onnx`, Chromium and its driver.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod browser;
+mod console;
+mod local_mode;
+mod replicas;
