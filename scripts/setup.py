@@ -3,7 +3,7 @@
     python3 scripts/setup.py PART [PART ...]
 
     runtime   the ONNX Runtime library (PyPI wheel, else the official release archive)
-    pictures  a few photographs in the public domain (from the scikit-image wheel)
+    pictures  a few photographs that the scikit-image wheel ships as test data
     model     ResNet-50 v1 of the ONNX Model Zoo; where it cannot be reached, the same architecture with seeded
               weights, written by `spotscale model` (--spotscale names the program)
     python    a virtual environment with the clients and references that the tests compare against
