@@ -1,0 +1,43 @@
+//! Objects from YAML, of any kind, put in place by server-side apply.
+
+use anyhow::Context as _;
+use kube::{
+    Api, Client, Discovery, ResourceExt as _,
+    api::{DynamicObject, Patch, PatchParams},
+    discovery::Scope,
+};
+
+/// The objects of a YAML text of any number of documents.
+pub fn documents(yaml: &str) -> anyhow::Result<Vec<DynamicObject>> {
+    let values: Vec<Option<DynamicObject>> = serde_saphyr::from_multiple(yaml)?;
+    Ok(values.into_iter().flatten().collect())
+}
+
+/// Applies every object as field manager `spotscale-test`, in the order given; those without a namespace go to
+/// `namespace`. An object that the API server refuses is named.
+pub async fn apply(
+    client: &Client,
+    namespace: &str,
+    objects: &[DynamicObject],
+) -> anyhow::Result<()> {
+    let discovery = Discovery::new(client.clone()).run().await?;
+    let params = PatchParams::apply("spotscale-test").force();
+    for object in objects {
+        let name = object.name_any();
+        let types = object.types.as_ref().context("no apiVersion and kind")?;
+        let kind = kube::core::GroupVersionKind::try_from(types)?;
+        let (resource, capabilities) =
+            discovery.resolve_gvk(&kind).with_context(|| format!("no such kind: {kind:?}"))?;
+        let api: Api<DynamicObject> = match capabilities.scope {
+            Scope::Cluster => Api::all_with(client.clone(), &resource),
+            Scope::Namespaced => {
+                let namespace = object.namespace().unwrap_or_else(|| namespace.to_owned());
+                Api::namespaced_with(client.clone(), &namespace, &resource)
+            }
+        };
+        api.patch(&name, &params, &Patch::Apply(object))
+            .await
+            .with_context(|| format!("{} {name} was refused", types.kind))?;
+    }
+    Ok(())
+}

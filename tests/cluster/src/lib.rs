@@ -1,0 +1,16 @@
+//! A real Kubernetes control plane, and a real KEDA, as plain processes on loopback: no containers, nothing shared with
+//! a cluster of yours. [`TestCluster`] starts them on free ports with certificates of their own; [`kubelet`] plays the
+//! node, so that a Pod is a real process.
+//!
+//! Everything belongs to one process group that dies with the process that started it, however that one ends.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking"
+)]
+
+pub mod apply;
+pub mod group;
+pub mod kubelet;
