@@ -22,6 +22,11 @@ class Failed(Exception):
     """Why a download did not come about, in one line."""
 
 
+def say(text):
+    """Progress and news of the setup, for people."""
+    print(f"setup: {text}", file=sys.stderr, flush=True)
+
+
 def sha256(path):
     digest = hashlib.sha256()
     with open(path, "rb") as file:

@@ -8,6 +8,7 @@
               weights, written by `spotscale model` (--spotscale names the program)
     python    a virtual environment with the clients and references that the tests compare against
     browser   Chromium and its driver, for the test of the console page
+    cluster   a Kubernetes control plane, KEDA and Helm, built from the Go modules of tests/cluster/programs
 
 The cache is $SPOTSCALE_CACHE, else ~/.cache/spotscale. With --print-env each part prints the
 shell line that exports where it is.
@@ -24,7 +25,8 @@ import sys
 import tarfile
 import zipfile
 
-from download import Failed, download, sha256
+from download import Failed, download, say, sha256
+from programs import programs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = pathlib.Path(os.environ.get("SPOTSCALE_CACHE") or pathlib.Path.home() / ".cache/spotscale")
@@ -60,10 +62,6 @@ MODEL_URLS = [
     "https://media.githubusercontent.com/media/onnx/models/main/validated/vision/classification/resnet/model/"
     "resnet50-v1-12.onnx",
 ]
-
-
-def say(text):
-    print(f"setup: {text}", file=sys.stderr, flush=True)
 
 
 def run(*command):
@@ -203,8 +201,12 @@ def browser():
     return {}
 
 
+def cluster():
+    return {"SPOTSCALE_CLUSTER": programs(CACHE)}
+
+
 def main():
-    parts = {"runtime": runtime, "pictures": pictures, "python": python, "browser": browser}
+    parts = {"runtime": runtime, "pictures": pictures, "python": python, "browser": browser, "cluster": cluster}
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="+", choices=[*parts, "model"])

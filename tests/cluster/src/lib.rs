@@ -12,5 +12,13 @@
 )]
 
 pub mod apply;
+pub mod cluster;
+pub mod control_plane;
 pub mod group;
+pub mod keda;
 pub mod kubelet;
+pub mod pki;
+pub mod programs;
+
+pub use cluster::TestCluster;
+pub use control_plane::{Options, until};

@@ -1,0 +1,119 @@
+"""Builds the programs of the test cluster (a control plane, KEDA, Helm) from the Go modules that
+tests/cluster/programs pins, and renders the manifests that KEDA is installed by. Nothing is built twice: a folder is
+named by what went into it.
+"""
+
+import hashlib
+import pathlib
+import re
+import shutil
+import subprocess
+import time
+
+from download import Failed, say
+
+PINNED = pathlib.Path(__file__).resolve().parent.parent / "tests/cluster/programs"
+# The command of etcd's module is named after its folder.
+RENAME = {"server": "etcd", "operator": "keda-operator", "adapter": "keda-adapter"}
+KEDA = "github.com/kedacore/keda/v2"
+
+
+def go(folder, *words):
+    """The output of a go command in a module."""
+    command = ["go", *words]
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise Failed(f"{' '.join(command)} in {folder}: {found.stderr.strip()}")
+    return found.stdout.strip()
+
+
+def go_version():
+    if not shutil.which("go"):
+        raise Failed("please install Go 1.26: the tests build Kubernetes and KEDA with it (https://go.dev/doc/install)")
+    return re.search(r"go(\d+\.\d+[.\d]*)", go(PINNED, "version")).group(1)
+
+
+def flags(folder):
+    """The linker's flags. Without a version, the API server would not say which Kubernetes it is."""
+    if folder.name != "kubernetes":
+        return "-s -w"
+    version = go(folder, "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes")
+    major, minor, _ = version.removeprefix("v").split(".", 2)
+    values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{key}={value}" for key, value in values.items())])
+
+
+def key(folder, version):
+    """What the programs are made of, as a name."""
+    content = [version, flags(folder), *(path.read_text() for path in sorted(folder.glob("go.*")))]
+    return hashlib.sha256("\0".join(content).encode()).hexdigest()[:16]
+
+
+def build(folder, dest):
+    """Builds every `tool` of one module into DEST in one step."""
+    part = dest.with_name(dest.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    total = len(go(folder, "list", "-deps", "tool").splitlines())
+    say(f"building {folder.name} ({total} packages; several minutes the first time)")
+    command = ["go", "build", "-v", "-ldflags", flags(folder), "-o", f"{part}/", "tool"]
+    start = shown = time.monotonic()
+    other = []
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        done = 0
+        for line in process.stderr:
+            # A package's path; anything with a space is a message.
+            if " " in line.strip():
+                other.append(line)
+            done += 1
+            if time.monotonic() - shown > 15:
+                shown = time.monotonic()
+                say(f"  {folder.name}: {done} packages built, {shown - start:.0f} s")
+    if process.returncode:
+        raise Failed(f"{folder.name} does not build:\n{''.join(other[-20:])}")
+    for old, new in RENAME.items():
+        if (part / old).exists():
+            (part / old).rename(part / new)
+    shutil.rmtree(dest, ignore_errors=True)
+    part.rename(dest)
+
+
+def render_keda(kubectl, dest):
+    """KEDA's CRDs and RBAC, as its own kustomize files have them."""
+    config = pathlib.Path(go(PINNED / "keda", "list", "-m", "-f", "{{.Dir}}", KEDA)) / "config"
+
+    def kustomize(name):
+        command = [kubectl, "kustomize", config / name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    files = [config / f"metrics-server/{name}.yaml" for name in ("role", "role_binding")]
+    rbac = [kustomize("service_account"), kustomize("rbac"), *(path.read_text() for path in files)]
+    part = dest.with_name(dest.name + ".part")
+    part.mkdir(parents=True, exist_ok=True)
+    (part / "crd.yaml").write_text(kustomize("crd"))
+    (part / "rbac.yaml").write_text("\n---\n".join(rbac))
+    part.rename(dest)
+
+
+def programs(cache):
+    """Builds all, and lays links to them in a folder with `bin/` and `manifests/`, whose path it returns."""
+    version = go_version()
+    folders = sorted(path.parent for path in PINNED.glob("*/go.mod"))
+    keys = {folder.name: key(folder, version) for folder in folders}
+    whole = hashlib.sha256("".join(keys.values()).encode()).hexdigest()[:16]
+    home = cache / "cluster" / whole
+    if home.exists():
+        return home
+    for folder in folders:
+        dest = cache / "programs" / f"{folder.name}-{keys[folder.name]}"
+        if not dest.exists():
+            build(folder, dest)
+    part = home.with_name(home.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "bin").mkdir(parents=True)
+    for name, suffix in keys.items():
+        for path in (cache / "programs" / f"{name}-{suffix}").iterdir():
+            (part / "bin" / path.name).symlink_to(path)
+    render_keda(part / "bin/kubectl", part / "manifests/keda")
+    part.rename(home)
+    return home

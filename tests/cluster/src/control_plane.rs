@@ -1,0 +1,325 @@
+//! etcd, kube-apiserver, kube-controller-manager and kube-scheduler: their certificates, flags and start order.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::{Api, Client, Config, config::Kubeconfig};
+
+use crate::{
+    group::Group,
+    pki::{Authority, Pair, token_keys},
+    programs::program,
+};
+
+/// Generous: a busy machine of two cores takes a third of it.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// What a test may want to be different.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How often the HPA looks. Kubernetes' own default is 15 s.
+    pub hpa_sync: Duration,
+    /// Names the folder of the logs, `target/test-cluster/NAME`.
+    pub name: String,
+}
+
+/// The running control plane.
+#[derive(Debug)]
+pub struct ControlPlane {
+    group: Arc<Group>,
+    api_port: u16,
+    authority: PathBuf,
+    admin: PathBuf,
+    api_server: Mutex<Child>,
+    api_server_args: Vec<String>,
+}
+
+/// The certificates that the programs are started with.
+struct Certificates {
+    cluster: Authority,
+    front_proxy: Authority,
+    server: Pair,
+    front_proxy_client: Pair,
+    token: Pair,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let program = std::env::args().next().unwrap_or_default();
+        let stem =
+            Path::new(&program).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        // Cargo appends a hash to the name of a test program.
+        let name = stem.rsplit_once('-').map_or(stem.clone(), |(name, _)| name.to_owned());
+        Self { hpa_sync: Duration::from_secs(1), name }
+    }
+}
+
+impl ControlPlane {
+    /// Starts all four and waits until Pods could be created.
+    pub async fn start(group: Arc<Group>, options: &Options) -> anyhow::Result<(Self, Authority)> {
+        let folder = group.folder().join("pki");
+        let certificates = Certificates::new(&folder)?;
+        let [etcd_port, peer_port, api_port] = free_ports()?;
+        let data = group.folder().join("etcd");
+        group.spawn("etcd", &mut etcd(&data, etcd_port, peer_port)?)?;
+        let api_server_args = api_server_args(&certificates, etcd_port, api_port);
+        let api_server = Mutex::new(start_api_server(&group, &api_server_args)?);
+        let Certificates { cluster, token, .. } = certificates;
+        let authority = cluster.file.clone();
+        let identity = |name: &str, user: &str, of: Option<&str>| {
+            let pair = cluster.issue(&folder, name, (user, of), &[])?;
+            write_kubeconfig(&folder, name, api_port, &authority, &pair)
+        };
+        let admin = identity("admin", "admin", Some("system:masters"))?;
+        let manager = identity("controller-manager", "system:kube-controller-manager", None)?;
+        let scheduler = identity("scheduler", "system:kube-scheduler", None)?;
+        let plane = Self {
+            group,
+            api_port,
+            authority: authority.clone(),
+            admin,
+            api_server,
+            api_server_args,
+        };
+        plane.until_ready().await?;
+        let mut command = controller_manager(&manager, &authority, &token.key, options)?;
+        plane.group.spawn("kube-controller-manager", &mut command)?;
+        plane.group.spawn("kube-scheduler", &mut kube_scheduler(&scheduler)?)?;
+        plane.until_service_accounts().await?;
+        Ok((plane, cluster))
+    }
+
+    /// The group that all its processes are in.
+    pub fn group(&self) -> &Arc<Group> {
+        &self.group
+    }
+
+    /// The kubeconfig of an administrator.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.admin
+    }
+
+    /// A client of an administrator, without limits, bound to the calling runtime.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        client(&self.admin).await
+    }
+
+    /// A kubeconfig for another identity, named `name`.
+    pub fn identity(&self, name: &str, pair: &Pair) -> anyhow::Result<PathBuf> {
+        write_kubeconfig(
+            &self.group.folder().join("pki"),
+            name,
+            self.api_port,
+            &self.authority,
+            pair,
+        )
+    }
+
+    /// Kills the API server, as a crash would.
+    pub fn kill_api_server(&self) -> anyhow::Result<()> {
+        let mut child = self.api_server.lock().unwrap();
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Starts the API server again after [`Self::kill_api_server`].
+    pub async fn restart_api_server(&self) -> anyhow::Result<()> {
+        *self.api_server.lock().unwrap() = start_api_server(&self.group, &self.api_server_args)?;
+        self.until_ready().await
+    }
+
+    async fn until_ready(&self) -> anyhow::Result<()> {
+        let client = self.client().await?;
+        until("kube-apiserver", || async {
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            Ok(client.request_text(request).await? == "ok")
+        })
+        .await
+    }
+
+    async fn until_service_accounts(&self) -> anyhow::Result<()> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, "default");
+        until("the service account `default`", || async {
+            Ok(accounts.get_opt("default").await?.is_some())
+        })
+        .await
+    }
+}
+
+impl Certificates {
+    fn new(folder: &Path) -> anyhow::Result<Self> {
+        let cluster = Authority::new(folder, "cluster")?;
+        let front_proxy = Authority::new(&folder.join("front-proxy"), "front-proxy")?;
+        let hosts = ["kubernetes.default.svc", "localhost", "127.0.0.1", "10.96.0.1"];
+        let server = cluster.issue(folder, "apiserver", ("kube-apiserver", None), &hosts)?;
+        let user = ("front-proxy-client", None);
+        let front_proxy_client = front_proxy.issue(folder, "front-proxy-client", user, &[])?;
+        Ok(Self { server, front_proxy_client, token: token_keys(folder)?, cluster, front_proxy })
+    }
+}
+
+/// A client for a kubeconfig, without client-side limits of its own.
+pub async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
+    let config = Kubeconfig::read_from(kubeconfig)?;
+    let config =
+        Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+/// Waits for a condition; errors count as not yet, and the last one is told.
+pub async fn until<F>(what: &str, mut condition: impl FnMut() -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<bool>>,
+{
+    let start = tokio::time::Instant::now();
+    loop {
+        let outcome = condition().await;
+        if matches!(outcome, Ok(true)) {
+            return Ok(());
+        }
+        if start.elapsed() > START_TIMEOUT {
+            match outcome {
+                Err(error) => {
+                    return Err(error.context(format!("{what}: not ready in {START_TIMEOUT:?}")));
+                }
+                Ok(_) => bail!("{what}: not ready in {START_TIMEOUT:?}"),
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Ports that were free a moment ago.
+pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    let listeners: Vec<_> =
+        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+fn etcd(data: &Path, port: u16, peer_port: u16) -> anyhow::Result<Command> {
+    let mut command = Command::new(program("etcd")?);
+    command.arg("--data-dir").arg(data).arg("--unsafe-no-fsync").arg("--log-level=warn").args([
+        format!("--listen-client-urls=http://127.0.0.1:{port}"),
+        format!("--advertise-client-urls=http://127.0.0.1:{port}"),
+        format!("--listen-peer-urls=http://127.0.0.1:{peer_port}"),
+        format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer_port}"),
+        format!("--initial-cluster=default=http://127.0.0.1:{peer_port}"),
+    ]);
+    Ok(command)
+}
+
+fn api_server_args(certificates: &Certificates, etcd_port: u16, port: u16) -> Vec<String> {
+    let Certificates { cluster, front_proxy, server, front_proxy_client, token } = certificates;
+    let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
+    let mut args = vec![
+        format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+        format!("--secure-port={port}"),
+        file("tls-cert-file", &server.cert),
+        file("tls-private-key-file", &server.key),
+        file("client-ca-file", &cluster.file),
+        file("service-account-key-file", &token.cert),
+        file("service-account-signing-key-file", &token.key),
+        file("requestheader-client-ca-file", &front_proxy.file),
+        file("proxy-client-cert-file", &front_proxy_client.cert),
+        file("proxy-client-key-file", &front_proxy_client.key),
+    ];
+    args.extend(
+        [
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            // A loopback address is refused in Endpoints.
+            "--endpoint-reconciler-type=none",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--authorization-mode=RBAC",
+            "--allow-privileged=true",
+            "--profiling=false",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            // The aggregator shows who asked by these headers; KEDA's adapter needs them.
+            "--requestheader-allowed-names=front-proxy-client",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        ]
+        .map(str::to_owned),
+    );
+    args
+}
+
+fn start_api_server(group: &Group, args: &[String]) -> anyhow::Result<Child> {
+    group
+        .spawn("kube-apiserver", Command::new(program("kube-apiserver")?).args(args))
+        .context("kube-apiserver")
+}
+
+fn controller_manager(
+    kubeconfig: &Path,
+    authority: &Path,
+    token_key: &Path,
+    options: &Options,
+) -> anyhow::Result<Command> {
+    let mut command = Command::new(program("kube-controller-manager")?);
+    for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+        command.arg(format!("--{flag}={}", kubeconfig.display()));
+    }
+    command.args([
+        format!("--service-account-private-key-file={}", token_key.display()),
+        format!("--root-ca-file={}", authority.display()),
+        format!("--horizontal-pod-autoscaler-sync-period={}ms", options.hpa_sync.as_millis()),
+    ]);
+    command.args([
+        "--leader-elect=false",
+        "--secure-port=0",
+        "--use-service-account-credentials=true",
+        "--controllers=*",
+        // With the default limits the first minute is spent on waiting for oneself.
+        "--kube-api-qps=200",
+        "--kube-api-burst=400",
+        "--horizontal-pod-autoscaler-downscale-stabilization=0s",
+        "--node-monitor-grace-period=8s",
+        "--node-monitor-period=500ms",
+    ]);
+    Ok(command)
+}
+
+fn kube_scheduler(kubeconfig: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(program("kube-scheduler")?);
+    for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+        command.arg(format!("--{flag}={}", kubeconfig.display()));
+    }
+    command.args(["--leader-elect=false", "--secure-port=0"]);
+    Ok(command)
+}
+
+/// JSON is YAML too.
+fn write_kubeconfig(
+    folder: &Path,
+    name: &str,
+    port: u16,
+    authority: &Path,
+    pair: &Pair,
+) -> anyhow::Result<PathBuf> {
+    let server = format!("https://127.0.0.1:{port}");
+    let config = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": name,
+        "clusters": [{ "name": "test", "cluster": { "server": server, "certificate-authority": authority } }],
+        "users": [{ "name": name, "user": { "client-certificate": pair.cert, "client-key": pair.key } }],
+        "contexts": [{ "name": name, "context": { "cluster": "test", "user": name } }],
+    });
+    let path = folder.join(format!("{name}.kubeconfig"));
+    std::fs::write(&path, serde_json::to_vec_pretty(&config)?)?;
+    Ok(path)
+}

@@ -1,0 +1,184 @@
+//! KEDA's operator and metrics adapter, under KEDA's own RBAC.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    sync::Mutex,
+};
+
+use base64::Engine as _;
+use k8s_openapi::{
+    api::core::v1::Namespace,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
+use kube::{Api, Client, ResourceExt as _, api::PostParams};
+use serde_json::json;
+
+use crate::{
+    apply::{apply, documents},
+    control_plane::{ControlPlane, free_ports, until},
+    pki::Authority,
+    programs::{manifest, program},
+};
+
+const NAMESPACE: &str = "keda";
+const USER: &str = "system:serviceaccount:keda:keda-operator";
+
+/// The running KEDA.
+#[derive(Debug)]
+pub struct Keda {
+    kubeconfig: PathBuf,
+    certificates: PathBuf,
+    metrics_service_port: u16,
+    operator: Mutex<Child>,
+}
+
+impl Keda {
+    /// Installs KEDA's objects, starts both programs, and waits until the HPA can reach them.
+    pub async fn start(plane: &ControlPlane, cluster: &Authority) -> anyhow::Result<Self> {
+        let client = plane.client().await?;
+        install_objects(&client).await?;
+        let pki = plane.group().folder().join("pki");
+        let kubeconfig =
+            plane.identity("keda", &cluster.issue(&pki, "keda", (USER, None), &[])?)?;
+        let certificates = pki.join("keda-service");
+        let own = Authority::new(&certificates, "keda")?;
+        let hosts =
+            ["keda-metrics-apiserver.keda.svc", "keda-operator.keda.svc", "localhost", "127.0.0.1"];
+        own.issue(&certificates, "tls", ("keda-operator", None), &hosts)?;
+        let [adapter_port, metrics_service_port] = free_ports()?;
+        let operator =
+            Mutex::new(start_operator(plane, &kubeconfig, &certificates, metrics_service_port)?);
+        let mut adapter = adapter(&kubeconfig, &certificates, adapter_port, metrics_service_port)?;
+        plane.group().spawn("keda-adapter", &mut adapter)?;
+        register(&client, &own, adapter_port).await?;
+        Ok(Self { kubeconfig, certificates, metrics_service_port, operator })
+    }
+
+    /// Kills the operator, as a crash would.
+    pub fn kill_operator(&self) -> anyhow::Result<()> {
+        let mut child = self.operator.lock().unwrap();
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Starts the operator again after [`Self::kill_operator`].
+    pub fn restart_operator(&self, plane: &ControlPlane) -> anyhow::Result<()> {
+        let Self { kubeconfig, certificates, metrics_service_port, operator } = self;
+        *operator.lock().unwrap() =
+            start_operator(plane, kubeconfig, certificates, *metrics_service_port)?;
+        Ok(())
+    }
+}
+
+async fn install_objects(client: &Client) -> anyhow::Result<()> {
+    let namespace =
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces.create(&PostParams::default(), &serde_json::from_value(namespace)?).await?;
+    let definitions = documents(&manifest("keda/crd.yaml")?)?;
+    apply(client, NAMESPACE, &definitions).await?;
+    for definition in &definitions {
+        until_established(client, &definition.name_any()).await?;
+    }
+    apply(client, NAMESPACE, &documents(&manifest("keda/rbac.yaml")?)?).await
+}
+
+/// Waits until objects of a CRD can be created.
+pub async fn until_established(client: &Client, name: &str) -> anyhow::Result<()> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    until(name, || async {
+        let status = definitions.get(name).await?.status.unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        Ok(conditions.iter().any(|c| c.type_ == "Established" && c.status == "True"))
+    })
+    .await
+}
+
+fn start_operator(
+    plane: &ControlPlane,
+    kubeconfig: &Path,
+    certificates: &Path,
+    metrics_service_port: u16,
+) -> anyhow::Result<Child> {
+    let mut command = Command::new(program("keda-operator")?);
+    environment(&mut command, kubeconfig);
+    command.arg(format!("--cert-dir={}", certificates.display())).args([
+        format!("--metrics-service-bind-address=127.0.0.1:{metrics_service_port}").as_str(),
+        "--metrics-bind-address=0",
+        "--health-probe-bind-address=0",
+        "--leader-elect=false",
+        "--enable-cert-rotation=false",
+        "--zap-encoder=console",
+        // Every poll of an active ScaledObject patches its status; the default of 20/s is for quieter clusters.
+        "--kube-api-qps=100",
+        "--kube-api-burst=200",
+    ]);
+    Ok(plane.group().spawn("keda-operator", &mut command)?)
+}
+
+fn adapter(
+    kubeconfig: &Path,
+    certificates: &Path,
+    port: u16,
+    metrics_service_port: u16,
+) -> anyhow::Result<Command> {
+    let [metrics_port] = free_ports()?;
+    let mut command = Command::new(program("keda-adapter")?);
+    environment(&mut command, kubeconfig);
+    for flag in ["lister-kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+        command.arg(format!("--{flag}={}", kubeconfig.display()));
+    }
+    let file = |flag: &str, name: &str| format!("--{flag}={}", certificates.join(name).display());
+    command.args([
+        file("cert-dir", ""),
+        file("tls-cert-file", "tls.crt"),
+        file("tls-private-key-file", "tls.key"),
+        format!("--secure-port={port}"),
+        format!("--port={metrics_port}"),
+        format!("--metrics-service-address=127.0.0.1:{metrics_service_port}"),
+        "--bind-address=127.0.0.1".to_owned(),
+    ]);
+    Ok(command)
+}
+
+fn environment(command: &mut Command, kubeconfig: &Path) {
+    command
+        .env("KUBECONFIG", kubeconfig)
+        .env("WATCH_NAMESPACE", "")
+        .env("POD_NAMESPACE", NAMESPACE)
+        .env("KEDA_CLUSTER_OBJECT_NAMESPACE", NAMESPACE);
+}
+
+/// Tells the aggregator where the adapter is. `ExternalName` is what works for loopback, which Endpoints refuse.
+async fn register(client: &Client, own: &Authority, port: u16) -> anyhow::Result<()> {
+    let service = "keda-metrics-apiserver";
+    let name = "v1beta1.external.metrics.k8s.io";
+    let bundle = base64::engine::general_purpose::STANDARD.encode(own.pem());
+    let objects = json!([
+        {
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": service, "namespace": NAMESPACE },
+            "spec": { "type": "ExternalName", "externalName": "localhost" },
+        },
+        {
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": { "name": name },
+            "spec": {
+                "service": { "name": service, "namespace": NAMESPACE, "port": port },
+                "group": "external.metrics.k8s.io", "version": "v1beta1", "caBundle": bundle,
+                "groupPriorityMinimum": 100, "versionPriority": 100,
+            },
+        },
+    ]);
+    apply(client, NAMESPACE, &serde_json::from_value::<Vec<_>>(objects)?).await?;
+    let services: Api<APIService> = Api::all(client.clone());
+    until(name, || async {
+        let conditions =
+            services.get(name).await?.status.unwrap_or_default().conditions.unwrap_or_default();
+        Ok(conditions.iter().any(|c| c.type_ == "Available" && c.status == "True"))
+    })
+    .await
+}
