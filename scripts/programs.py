@@ -102,8 +102,17 @@ def programs(cache):
     keys = {folder.name: key(folder, version) for folder in folders}
     whole = hashlib.sha256("".join(keys.values()).encode()).hexdigest()[:16]
     home = cache / "cluster" / whole
-    if home.exists():
-        return home
+    if not home.exists():
+        lay_out(home, cache, folders, keys)
+    # A test that is run alone finds it here.
+    link = cache / "cluster/current"
+    link.unlink(missing_ok=True)
+    link.symlink_to(home.name)
+    return home
+
+
+def lay_out(home, cache, folders, keys):
+    """One folder with everything, made in one step."""
     for folder in folders:
         dest = cache / "programs" / f"{folder.name}-{keys[folder.name]}"
         if not dest.exists():
@@ -116,4 +125,3 @@ def programs(cache):
             (part / "bin" / path.name).symlink_to(path)
     render_keda(part / "bin/kubectl", part / "manifests/keda")
     part.rename(home)
-    return home

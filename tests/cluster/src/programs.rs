@@ -2,31 +2,31 @@
 
 use std::{env, path::PathBuf};
 
-use anyhow::bail;
+use anyhow::Context as _;
 
 /// What `scripts/setup.py cluster` has built and rendered: `bin/` and `manifests/`.
-pub const FOLDER: &str = "SPOTSCALE_CLUSTER";
+fn folder() -> PathBuf {
+    let cache = || {
+        let home =
+            || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache/spotscale");
+        env::var_os("SPOTSCALE_CACHE").map_or_else(home, PathBuf::from)
+    };
+    env::var_os("SPOTSCALE_CLUSTER").map_or_else(|| cache().join("cluster/current"), PathBuf::from)
+}
 
 /// The path of a program. `KUBEBUILDER_ASSETS`, as envtest has it, is looked at first.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let assets = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-    let built = env::var_os(FOLDER).map(|folder| PathBuf::from(folder).join("bin"));
-    let found = [assets, built]
-        .into_iter()
-        .flatten()
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file());
-    let Some(found) = found else {
-        bail!(
-            "no {name}: run `make test`, or `eval \"$(python3 scripts/setup.py --print-env cluster)\"` once in this shell"
-        )
-    };
-    Ok(found)
+    let folders = assets.into_iter().chain([folder().join("bin")]);
+    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| {
+        format!("no {name}: run `python3 scripts/setup.py cluster`, which builds it")
+    })
 }
 
 /// The text of a manifest, such as `keda/crd.yaml`.
 pub fn manifest(name: &str) -> anyhow::Result<String> {
-    let Some(folder) = env::var_os(FOLDER) else { bail!("{FOLDER} is not set: run `make test`") };
-    let path = PathBuf::from(folder).join("manifests").join(name);
-    std::fs::read_to_string(&path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+    let path = folder().join("manifests").join(name);
+    let text = std::fs::read_to_string(&path);
+    text.with_context(|| format!("{}: run `python3 scripts/setup.py cluster`", path.display()))
 }

@@ -1,0 +1,85 @@
+//! `spotscale scaler` as a process that can be killed, and started again where it was.
+
+use std::{net::SocketAddr, process::Stdio};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::Value;
+use spotscale_test_cluster::until;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use super::PATIENCE;
+
+/// The process; killed when dropped.
+pub(crate) struct Scaler {
+    pub(crate) grpc: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    flags: Vec<String>,
+    process: Child,
+}
+
+impl Scaler {
+    /// Starts one on ports of the system's choice.
+    pub(crate) async fn start(flags: &[&str]) -> Self {
+        let flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
+        let any = "127.0.0.1:0".parse().unwrap();
+        Self::start_at(any, any, flags).await
+    }
+
+    async fn start_at(grpc: SocketAddr, admin: SocketAddr, flags: Vec<String>) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_spotscale"))
+            .args(["scaler", "--health-listen=127.0.0.1:0"])
+            .args([format!("--listen={grpc}"), format!("--admin-listen={admin}")])
+            .args(&flags)
+            .env("SPOTSCALE_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let first = timeout(PATIENCE, lines.next_line()).await.expect("it says nothing").unwrap();
+        let first: Value = serde_json::from_str(&first.expect("it ended at once")).unwrap();
+        let address = |name: &str| first["listening"][name].as_str().unwrap().parse().unwrap();
+        Self { grpc: address("grpc"), admin: address("admin"), flags, process }
+    }
+
+    /// What `/debug/scaler` shows.
+    pub(crate) async fn explained(&self) -> Value {
+        let uri = format!("http://{}/debug/scaler", self.admin).parse().unwrap();
+        let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let answer = client.get(uri).await.unwrap().into_body().collect().await.unwrap();
+        serde_json::from_slice(&answer.to_bytes()).unwrap()
+    }
+
+    /// Waits until a front has reported on this service.
+    pub(crate) async fn until_reported(&self, service: &str) {
+        let reported =
+            || async { Ok(self.explained().await["services"][service].as_u64() > Some(0)) };
+        until("a report", reported).await.unwrap();
+    }
+
+    /// Ends it without warning.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// Ends it as Kubernetes does, and waits for that.
+    pub(crate) async fn terminate(&mut self) {
+        let pid = self.process.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let status =
+            timeout(PATIENCE, self.process.wait()).await.expect("it does not end").unwrap();
+        assert!(status.success(), "{status}");
+    }
+
+    /// Starts it again at the same addresses.
+    pub(crate) async fn restart(&mut self) {
+        *self = Self::start_at(self.grpc, self.admin, std::mem::take(&mut self.flags)).await;
+    }
+}

@@ -1,0 +1,52 @@
+//! Between one and many, through the real HPA.
+
+use std::time::Duration;
+
+use serde_json::json;
+use spotscale_test_cluster::{Options, TestCluster};
+
+use crate::harness::{Scaler, Trigger, Workload};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spike_takes_it_from_one_to_five_within_thirty_seconds_and_to_twenty_at_the_hpas_default_pace()
+ {
+    let options =
+        Options { hpa_sync: Duration::from_secs(15), name: "keda-default-pace".to_owned() };
+    let (cluster, scaler) = (TestCluster::start(&options).await.unwrap(), Scaler::start(&[]).await);
+    let trigger = Trigger { behavior: json!({}), ..Trigger::push(scaler.grpc) };
+    let (workload, demand) = Workload::scaled(&cluster, "spike", &scaler, &trigger).await;
+    demand.is(0, 1, 1);
+    workload.until(1).await;
+    demand.is(200, 1, 1);
+    let took = workload.until_seen("five", |now| now >= 5).await;
+    println!("from one to five: {took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    println!("to twenty: {:?} more", workload.until(20).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steady_demand_changes_nothing() {
+    let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
+    let (workload, demand) =
+        Workload::scaled(cluster, "steady", &scaler, &Trigger::push(scaler.grpc)).await;
+    demand.is(5, 3, 3);
+    workload.until_seen("more than one", |now| now > 1).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let changes = workload.changes_in(Duration::from_secs(30)).await;
+    assert!(changes.is_empty(), "{:?}", workload.history());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn above_ten_replicas_every_single_step_is_obeyed_when_the_tolerance_is_zero() {
+    let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
+    let steps = [12, 13, 12, 11, 12];
+    let trigger = |replicas: i32| {
+        Trigger::push(scaler.grpc).asking(json!({ "minReplicas": replicas.to_string() }))
+    };
+    let (workload, demand) = Workload::scaled(cluster, "steps", &scaler, &trigger(steps[0])).await;
+    demand.is(0, 1, 1);
+    for replicas in steps {
+        workload.scale(&trigger(replicas)).await;
+        workload.until(replicas).await;
+    }
+}
