@@ -106,6 +106,11 @@ impl ControlPlane {
         &self.admin
     }
 
+    /// How an administrator calls the API server.
+    pub async fn config(&self) -> anyhow::Result<Config> {
+        config(&self.admin).await
+    }
+
     /// A client of an administrator, without limits, bound to the calling runtime.
     pub async fn client(&self) -> anyhow::Result<Client> {
         client(&self.admin).await
@@ -168,10 +173,13 @@ impl Certificates {
 
 /// A client for a kubeconfig, without client-side limits of its own.
 pub async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
+    Ok(Client::try_from(config(kubeconfig).await?)?)
+}
+
+async fn config(kubeconfig: &Path) -> anyhow::Result<Config> {
     let config = Kubeconfig::read_from(kubeconfig)?;
-    let config =
-        Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
+    let options = kube::config::KubeConfigOptions::default();
+    Ok(Config::from_custom_kubeconfig(config, &options).await?)
 }
 
 /// Waits for a condition; errors count as not yet, and the last one is told.

@@ -1,0 +1,71 @@
+//! Tells the API server what a pod is at.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use tokio::{sync::watch, time::sleep};
+
+use super::{board::Board, pod::Sandbox, status};
+
+const TRY_AGAIN: Duration = Duration::from_millis(300);
+
+/// Reports one pod. While its machine is cut off, nothing is said; afterwards, what then holds.
+pub(super) struct Reporter<'a> {
+    pod: &'a Sandbox,
+    board: watch::Receiver<Board>,
+    conditions: Vec<PodCondition>,
+}
+
+impl<'a> Reporter<'a> {
+    pub(super) fn new(pod: &'a Sandbox) -> Self {
+        let status = pod.identity.pod.status.as_ref();
+        let conditions = status.and_then(|status| status.conditions.clone()).unwrap_or_default();
+        Self { pod, board: pod.board.subscribe(), conditions }
+    }
+
+    /// Reports every change, until there is nobody to report to.
+    pub(super) async fn follow(&mut self) {
+        loop {
+            self.report().await;
+            if self.board.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Reports what holds now, and tries until that has worked or the object is gone.
+    pub(super) async fn report(&mut self) {
+        let identity = &self.pod.identity;
+        let pods = Api::<Pod>::namespaced(self.pod.shared.client.clone(), identity.namespace());
+        while self.pod.host.is_up().await {
+            let patch = self.patch();
+            let params = PatchParams::default();
+            match pods.patch_status(&identity.name(), &params, &Patch::Strategic(patch)).await {
+                Ok(_) => return,
+                // It is gone, or another pod has its name.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return,
+                Err(error) => tracing::warn!(%error, pod = identity.name(), "not reported yet"),
+            }
+            sleep(TRY_AGAIN).await;
+        }
+    }
+
+    fn patch(&mut self) -> Value {
+        let board = self.board.borrow_and_update().clone();
+        let status = status::of(&board, &self.conditions, Timestamp::now());
+        self.conditions = status.conditions.clone().unwrap_or_default();
+        let mut status = json!(status);
+        // Lists of conditions are merged: a reason that no longer holds must be taken out by name.
+        for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+            let reason = condition.get("reason").cloned();
+            condition["reason"] = reason.unwrap_or(Value::Null);
+        }
+        json!({ "metadata": { "uid": self.pod.identity.uid() }, "status": status })
+    }
+}

@@ -1,0 +1,37 @@
+# Runs a program as a container's: the machine's files under it, its own changes, volumes and names on top.
+# Called in a mount namespace of its own as: sandbox.sh BOX HOSTS WORKDIR [SOURCE PLACE ro|rw]... -- PROGRAM [ARG]...
+set -e
+if [ "$SPOTSCALE_SANDBOX" != entered ]; then
+    box=$1
+    root=$box/root
+    mkdir -p "$box/changes" "$box/scratch" "$root"
+    mount -t overlay -o "lowerdir=/,upperdir=$box/changes,workdir=$box/scratch" overlay "$root"
+    # Other file systems are seen through as they are, but for those that hold what a container has of its own.
+    while read -r _ _ _ _ at _; do
+        case $at in
+            / | /run | /run/* | /etc/*) ;;
+            *) if [ -e "$root$at" ]; then mount --bind "$at" "$root$at"; fi ;;
+        esac
+    done </proc/self/mountinfo
+    exec env SPOTSCALE_SANDBOX=entered chroot "$root" /bin/sh "$0" "$@"
+fi
+hosts=$2 workdir=$3
+shift 3
+# The link's target is exchanged as Services change; a name that is not in it must not be asked of anybody else.
+ln -sf "$hosts" /etc/hosts
+echo 'multi on' >/etc/host.conf
+echo 'hosts: files' >/etc/nsswitch.conf
+while [ "$1" != -- ]; do
+    if [ -d "$1" ]; then
+        mkdir -p "$2"
+    else
+        mkdir -p "$(dirname "$2")"
+        touch "$2"
+    fi
+    mount --bind -o "$3" "$1" "$2"
+    shift 3
+done
+shift
+cd "$workdir"
+unset SPOTSCALE_SANDBOX
+exec "$@"
