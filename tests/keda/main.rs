@@ -11,3 +11,4 @@ mod activation;
 mod harness;
 mod outages;
 mod scaling;
+mod suites;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use spotscale_test_cluster::TestCluster;
+use serde_json::json;
+use spotscale_test_cluster::{Options, TestCluster};
 
 use crate::harness::{Scaler, Trigger, Workload};
 
@@ -24,4 +25,77 @@ async fn a_scaler_that_is_killed_leaves_the_replicas_as_they_are_and_scales_agai
     scaler.restart().await;
     demand.is(0, 0, 3);
     workload.until(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x01_push_works_again_soon_after_a_graceful_restart() {
+    let (cluster, mut scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
+    // Polling is too slow to be what scales.
+    let trigger = Trigger::push(scaler.grpc).with(json!({ "pollingInterval": 120 }));
+    let (workload, demand) = Workload::scaled(cluster, "rolled", &scaler, &trigger).await;
+    demand.is(0, 0, 0);
+    scaler.terminate().await;
+    scaler.restart().await;
+    scaler.until_reported(&workload.service()).await;
+    demand.is(1, 0, 0);
+    // A stream that ends cleanly is opened again after two seconds.
+    let took = workload.until(1).await;
+    println!("graceful restart to the push: {took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x01_after_six_abrupt_restarts_polling_still_scales() {
+    let (cluster, mut scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
+    let trigger = Trigger::push(scaler.grpc).with(json!({ "pollingInterval": 5 }));
+    let (workload, demand) = Workload::scaled(cluster, "crashes", &scaler, &trigger).await;
+    demand.is(0, 0, 0);
+    for _ in 0..6 {
+        scaler.kill().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        scaler.restart().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    scaler.until_reported(&workload.service()).await;
+    assert_eq!(workload.history(), [0]);
+    demand.is(1, 0, 0);
+    let took = workload.until(1).await;
+    println!("six abrupt restarts, then the first scale: {took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_is_killed_leaves_the_replicas_and_scales_again_when_it_is_back() {
+    let options = Options { name: "keda-operator".to_owned(), ..Options::default() };
+    let (cluster, scaler) = (TestCluster::start(&options).await.unwrap(), Scaler::start(&[]).await);
+    let (workload, demand) =
+        Workload::scaled(&cluster, "operator", &scaler, &Trigger::push(scaler.grpc)).await;
+    demand.is(30, 0, 0);
+    workload.settled(&scaler).await;
+    cluster.kill_keda();
+    demand.is(0, 0, 1);
+    assert!(
+        workload.changes_in(Duration::from_secs(6)).await.is_empty(),
+        "{:?}",
+        workload.history()
+    );
+    cluster.restart_keda();
+    workload.until(0).await;
+    demand.is(1, 0, 0);
+    workload.until(1).await;
+}
+
+/// The front comes after the ScaledObject: until then the scaler does not know, KEDA loses its connection at every poll,
+/// and its push stream waits for longer and longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_that_comes_late_finds_the_replicas_as_they_were_and_scales_by_the_next_poll() {
+    let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
+    let workload = Workload::new(cluster, "late").await;
+    workload.set_replicas(2).await;
+    workload.scale(&Trigger::push(scaler.grpc).with(json!({ "pollingInterval": 2 }))).await;
+    let changes = workload.changes_in(Duration::from_secs(15)).await;
+    assert!(changes.is_empty(), "{changes:?}");
+    let demand = workload.demand(&scaler).await;
+    demand.is(1000, 2, 2);
+    workload.until(20).await;
 }

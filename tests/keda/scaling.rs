@@ -24,16 +24,19 @@ async fn a_spike_takes_it_from_one_to_five_within_thirty_seconds_and_to_twenty_a
     println!("to twenty: {:?} more", workload.until(20).await);
 }
 
+/// The HPA looks every second and KEDA polls every second: two minutes are thirty of theirs at the default pace.
 #[tokio::test(flavor = "multi_thread")]
-async fn steady_demand_changes_nothing() {
+async fn x03_steady_demand_changes_no_replica_and_pushes_nothing() {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let (workload, demand) =
         Workload::scaled(cluster, "steady", &scaler, &Trigger::push(scaler.grpc)).await;
     demand.is(5, 3, 3);
-    workload.until_seen("more than one", |now| now > 1).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let changes = workload.changes_in(Duration::from_secs(30)).await;
+    workload.settled(&scaler).await;
+    let pushed = scaler.metric("spotscale_scaler_push_messages_total").await;
+    let changes = workload.changes_in(Duration::from_mins(2)).await;
     assert!(changes.is_empty(), "{:?}", workload.history());
+    assert_eq!(scaler.metric("spotscale_scaler_push_messages_total").await, pushed);
+    assert!(pushed > 0.0, "it was never pushed: the metric is not the one");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,4 +52,21 @@ async fn above_ten_replicas_every_single_step_is_obeyed_when_the_tolerance_is_ze
         workload.scale(&trigger(replicas)).await;
         workload.until(replicas).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x12_demand_on_the_edge_between_two_numbers_changes_the_replicas_once_at_most() {
+    let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
+    let trigger = Trigger::push(scaler.grpc).asking(json!({ "shrinkWindowSeconds": "10" }));
+    let (workload, demand) = Workload::scaled(cluster, "edge", &scaler, &trigger).await;
+    demand.is(0, 6, 6);
+    workload.settled(&scaler).await;
+    let mut wishes = Vec::new();
+    let before = workload.history().len();
+    for second in 0..60 {
+        demand.is(0, 5 + second % 2, 6);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        wishes.push(workload.replicas());
+    }
+    assert!(workload.history().len() <= before + 1, "{:?}", workload.history());
 }

@@ -51,10 +51,28 @@ impl Scaler {
 
     /// What `/debug/scaler` shows.
     pub(crate) async fn explained(&self) -> Value {
-        let uri = format!("http://{}/debug/scaler", self.admin).parse().unwrap();
+        serde_json::from_slice(&self.get("/debug/scaler").await).unwrap()
+    }
+
+    /// The sum of a metric over its labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let page = String::from_utf8(self.get("/metrics").await.to_vec()).unwrap();
+        let lines = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    async fn get(&self, path: &str) -> Bytes {
+        let uri = format!("http://{}{path}", self.admin).parse().unwrap();
         let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-        let answer = client.get(uri).await.unwrap().into_body().collect().await.unwrap();
-        serde_json::from_slice(&answer.to_bytes()).unwrap()
+        client.get(uri).await.unwrap().into_body().collect().await.unwrap().to_bytes()
+    }
+
+    /// How many replicas it wants of the ScaledObject in this namespace, once it knows.
+    pub(crate) async fn desired(&self, namespace: &str) -> Option<i32> {
+        let page = self.explained().await;
+        let object =
+            page["objects"].as_array()?.iter().find(|object| object["namespace"] == namespace)?;
+        Some(object["snapshot"]["decision"]["scale"]["desired"].as_i64()? as i32)
     }
 
     /// Waits until a front has reported on this service.

@@ -7,10 +7,10 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     runtime::{WatchStreamExt as _, watcher},
 };
 use serde_json::{Value, json};
@@ -27,6 +27,8 @@ pub(crate) struct Trigger {
     pub(crate) address: String,
     /// The trigger's metadata beside the address.
     pub(crate) metadata: Value,
+    /// Whether the HPA gets what the last poll has seen.
+    pub(crate) cached: bool,
     /// The HPA's `behavior`.
     pub(crate) behavior: Value,
     /// Further fields of the ScaledObject's `spec`, merged over ours.
@@ -51,6 +53,7 @@ impl Trigger {
                 "concurrency": "1", "serviceTimeMs": "1000", "sloMs": "2000",
                 "idleAfterSeconds": "1", "shrinkWindowSeconds": "1", "coldStartSeconds": "1",
             }),
+            cached: false,
             behavior: quick(),
             spec: json!({}),
         }
@@ -66,14 +69,18 @@ impl Trigger {
         self
     }
 
-    fn object(&self) -> DynamicObject {
+    fn trigger(&self) -> Value {
         let mut metadata = self.metadata.clone();
         metadata["scalerAddress"] = json!(self.address);
+        json!({ "type": self.kind, "name": "wish", "metadata": metadata, "useCachedMetrics": self.cached })
+    }
+
+    fn object(&self) -> DynamicObject {
         let mut spec = json!({
             "scaleTargetRef": { "name": "app" },
             "pollingInterval": 1, "cooldownPeriod": 1, "minReplicaCount": 0, "maxReplicaCount": 20,
             "advanced": { "horizontalPodAutoscalerConfig": { "behavior": self.behavior } },
-            "triggers": [{ "type": self.kind, "metadata": metadata }],
+            "triggers": [self.trigger()],
         });
         merge(&mut spec, self.spec.clone());
         let object = json!({
@@ -122,12 +129,30 @@ impl Workload {
         scaler: &Scaler,
         trigger: &Trigger,
     ) -> (Self, Demand) {
+        Self::scaled_under(cluster, name, scaler, trigger, (0, 0, 0)).await
+    }
+
+    /// The same, and from the start so much demand: held, in flight, endpoints.
+    pub(crate) async fn scaled_under(
+        cluster: &TestCluster,
+        name: &str,
+        scaler: &Scaler,
+        trigger: &Trigger,
+        (held, in_flight, endpoints): (u64, u64, u32),
+    ) -> (Self, Demand) {
         let workload = Self::new(cluster, name).await;
-        let demand = Demand::on(&workload.service(), &[scaler.grpc]);
-        scaler.until_reported(&workload.service()).await;
+        let demand = workload.demand(scaler).await;
+        demand.is(held, in_flight, endpoints);
         workload.scale(trigger).await;
         workload.until_condition("Ready", "True").await;
         (workload, demand)
+    }
+
+    /// A front that has reported.
+    pub(crate) async fn demand(&self, scaler: &Scaler) -> Demand {
+        let demand = Demand::on(&self.service(), &[scaler.grpc]);
+        scaler.until_reported(&self.service()).await;
+        demand
     }
 
     /// The name under which fronts report on it.
@@ -140,15 +165,64 @@ impl Workload {
         apply(&self.client, &self.namespace, &[trigger.object()]).await.unwrap();
     }
 
-    /// Changes the ScaledObject.
-    pub(crate) async fn patch(&self, change: Value) {
-        let objects = self.scaled_objects().await;
+    /// Takes the ScaledObject away.
+    pub(crate) async fn unscale(&self) {
+        self.scaled_objects().delete("app", &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Sets or removes an annotation of the ScaledObject.
+    pub(crate) async fn annotate(&self, name: &str, value: Option<&str>) {
+        let change = json!({ "metadata": { "annotations": { name: value } } });
+        let objects = self.scaled_objects();
         objects.patch("app", &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+    }
+
+    /// Says how many replicas there are to be, as a person would.
+    pub(crate) async fn set_replicas(&self, replicas: i32) {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let change = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        deployments.patch("app", &PatchParams::default(), &change).await.unwrap();
+        self.until(replicas).await;
+    }
+
+    /// Puts a ScaledJob in place, which makes so many jobs at most.
+    pub(crate) async fn scale_jobs(&self, trigger: &Trigger, most: u32) {
+        let pod =
+            json!({ "restartPolicy": "Never", "containers": [{ "name": "job", "image": "job" }] });
+        let object = json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledJob", "metadata": { "name": "app" },
+            "spec": {
+                "jobTargetRef": { "template": { "spec": pod } },
+                "pollingInterval": 1, "maxReplicaCount": most, "triggers": [trigger.trigger()],
+            },
+        });
+        let object = serde_json::from_value(object).unwrap();
+        apply(&self.client, &self.namespace, &[object]).await.unwrap();
+    }
+
+    /// Waits until there are so many jobs.
+    pub(crate) async fn until_jobs(&self, count: usize) {
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
+        let there = || async { Ok(jobs.list(&ListParams::default()).await?.items.len() == count) };
+        until("the jobs", there).await.unwrap();
+    }
+
+    /// Waits until the replicas are what the scaler wants, for two seconds on end, and says how many that is.
+    pub(crate) async fn settled(&self, scaler: &Scaler) -> i32 {
+        let start = Instant::now();
+        loop {
+            let wanted = scaler.desired(&self.namespace).await;
+            let changes = self.changes_in(Duration::from_secs(2)).await;
+            if changes.is_empty() && wanted == self.replicas() && wanted > Some(0) {
+                return wanted.unwrap_or_default();
+            }
+            assert!(start.elapsed() < PATIENCE, "{wanted:?} were wanted: {:?}", self.history());
+        }
     }
 
     /// The ScaledObject, as it is.
     pub(crate) async fn scaled_object(&self) -> Value {
-        serde_json::to_value(self.scaled_objects().await.get("app").await.unwrap()).unwrap()
+        serde_json::to_value(self.scaled_objects().get("app").await.unwrap()).unwrap()
     }
 
     /// Waits for a condition of the ScaledObject.
@@ -196,7 +270,7 @@ impl Workload {
         self.history().split_off(before)
     }
 
-    async fn scaled_objects(&self) -> Api<DynamicObject> {
+    fn scaled_objects(&self) -> Api<DynamicObject> {
         let kind = kube::core::GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
         let resource = kube::core::ApiResource::from_gvk(&kind);
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
