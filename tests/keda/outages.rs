@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use spotscale_test_cluster::{Options, TestCluster};
 
-use crate::harness::{Scaler, Trigger, Workload};
+use crate::harness::{Demand, Scaler, Trigger, Workload};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scaler_that_is_killed_leaves_the_replicas_as_they_are_and_scales_again_when_it_is_back()
@@ -98,4 +98,52 @@ async fn a_front_that_comes_late_finds_the_replicas_as_they_were_and_scales_by_t
     let demand = workload.demand(&scaler).await;
     demand.is(1000, 2, 2);
     workload.until(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x15_two_scalers_agree_and_the_one_that_no_front_reaches_scales_nothing_down() {
+    let (cluster, scalers) = (TestCluster::shared(), Scaler::pair().await);
+    let [one, two] = &scalers;
+    cluster.add_host("two-scalers.test", &[one.grpc.ip(), two.grpc.ip()]);
+    let address = format!("two-scalers.test:{}", one.grpc.port());
+    let trigger = Trigger { address, ..Trigger::push(one.grpc) };
+    let workload = Workload::new(cluster, "two").await;
+    let demand = Demand::on(&workload.service(), &[one.grpc, two.grpc]);
+    demand.is(30, 0, 0);
+    for scaler in &scalers {
+        scaler.until_reported(&workload.service()).await;
+    }
+    workload.scale(&trigger).await;
+    let before = workload.settled(one).await;
+    assert_eq!(
+        two.desired(&workload.namespace).await,
+        Some(before),
+        "KEDA asked only one of them, or they differ"
+    );
+    demand.cut(1);
+    let changes = workload.changes_in(Duration::from_secs(15)).await;
+    assert!(changes.is_empty(), "{changes:?}");
+    assert_eq!(two.desired(&workload.namespace).await, None, "it guesses");
+    demand.is(1000, 0, 0);
+    workload.until(20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_scalers_one_may_die_and_the_other_goes_on_at_once() {
+    let (cluster, mut scalers) = (TestCluster::shared(), Scaler::pair().await);
+    cluster.add_host("one-of-two.test", &[scalers[0].grpc.ip(), scalers[1].grpc.ip()]);
+    let address = format!("one-of-two.test:{}", scalers[0].grpc.port());
+    let trigger = Trigger { address, ..Trigger::push(scalers[0].grpc) };
+    let workload = Workload::new(cluster, "pair").await;
+    let demand = Demand::on(&workload.service(), &[scalers[0].grpc, scalers[1].grpc]);
+    demand.is(30, 0, 0);
+    for scaler in &scalers {
+        scaler.until_reported(&workload.service()).await;
+    }
+    workload.scale(&trigger).await;
+    workload.settled(&scalers[1]).await;
+    scalers[0].kill().await;
+    demand.is(1000, 0, 0);
+    let took = workload.until(20).await;
+    println!("one of two killed, and the other has scaled: {took:?}");
 }

@@ -1,6 +1,7 @@
 //! The whole: a control plane with KEDA, shared by the tests of one program.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, OnceLock},
@@ -71,7 +72,12 @@ impl TestCluster {
 
     /// Starts KEDA's operator again.
     pub fn restart_keda(&self) {
-        self.keda.restart_operator(&self.plane).unwrap();
+        self.keda.restart_operator().unwrap();
+    }
+
+    /// Gives a name these addresses, for KEDA's operator alone.
+    pub fn add_host(&self, name: &str, addresses: &[IpAddr]) {
+        self.keda.add_host(name, addresses).unwrap();
     }
 
     /// A client of an administrator, bound to the calling runtime.

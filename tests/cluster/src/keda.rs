@@ -1,9 +1,12 @@
 //! KEDA's operator and metrics adapter, under KEDA's own RBAC.
 
 use std::{
-    path::{Path, PathBuf},
+    fs::{self, File},
+    io::Write as _,
+    net::IpAddr,
+    path::PathBuf,
     process::{Child, Command},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use base64::Engine as _;
@@ -18,6 +21,7 @@ use serde_json::json;
 use crate::{
     apply::{apply, documents},
     control_plane::{ControlPlane, free_ports, until},
+    group::Group,
     pki::Authority,
     programs::{manifest, program},
 };
@@ -28,10 +32,20 @@ const USER: &str = "system:serviceaccount:keda:keda-operator";
 /// The running KEDA.
 #[derive(Debug)]
 pub struct Keda {
+    settings: Settings,
+    operator: Mutex<Child>,
+}
+
+/// What both programs are told.
+#[derive(Debug)]
+struct Settings {
+    group: Arc<Group>,
     kubeconfig: PathBuf,
     certificates: PathBuf,
-    metrics_service_port: u16,
-    operator: Mutex<Child>,
+    /// Where the operator answers the adapter.
+    metrics_service: String,
+    /// The operator's own `/etc/hosts`.
+    hosts: PathBuf,
 }
 
 impl Keda {
@@ -39,21 +53,33 @@ impl Keda {
     pub async fn start(plane: &ControlPlane, cluster: &Authority) -> anyhow::Result<Self> {
         let client = plane.client().await?;
         install_objects(&client).await?;
-        let pki = plane.group().folder().join("pki");
-        let kubeconfig =
-            plane.identity("keda", &cluster.issue(&pki, "keda", (USER, None), &[])?)?;
+        let folder = plane.group().folder();
+        let pki = folder.join("pki");
         let certificates = pki.join("keda-service");
         let own = Authority::new(&certificates, "keda")?;
         let hosts =
             ["keda-metrics-apiserver.keda.svc", "keda-operator.keda.svc", "localhost", "127.0.0.1"];
         own.issue(&certificates, "tls", ("keda-operator", None), &hosts)?;
         let [adapter_port, metrics_service_port] = free_ports()?;
-        let operator =
-            Mutex::new(start_operator(plane, &kubeconfig, &certificates, metrics_service_port)?);
-        let mut adapter = adapter(&kubeconfig, &certificates, adapter_port, metrics_service_port)?;
-        plane.group().spawn("keda-adapter", &mut adapter)?;
+        let settings = Settings {
+            group: Arc::clone(plane.group()),
+            kubeconfig: plane.identity("keda", &cluster.issue(&pki, "keda", (USER, None), &[])?)?,
+            certificates,
+            metrics_service: format!("127.0.0.1:{metrics_service_port}"),
+            hosts: folder.join("keda-hosts"),
+        };
+        fs::copy("/etc/hosts", &settings.hosts)?;
+        let operator = Mutex::new(settings.start_operator()?);
+        settings.start_adapter(adapter_port)?;
         register(&client, &own, adapter_port).await?;
-        Ok(Self { kubeconfig, certificates, metrics_service_port, operator })
+        Ok(Self { settings, operator })
+    }
+
+    /// Gives a name these addresses, for the operator alone.
+    pub fn add_host(&self, name: &str, addresses: &[IpAddr]) -> anyhow::Result<()> {
+        let lines: String = addresses.iter().map(|address| format!("{address} {name}\n")).collect();
+        // Written in place: the operator has this very file mounted.
+        Ok(File::options().append(true).open(&self.settings.hosts)?.write_all(lines.as_bytes())?)
     }
 
     /// Kills the operator, as a crash would.
@@ -65,11 +91,59 @@ impl Keda {
     }
 
     /// Starts the operator again after [`Self::kill_operator`].
-    pub fn restart_operator(&self, plane: &ControlPlane) -> anyhow::Result<()> {
-        let Self { kubeconfig, certificates, metrics_service_port, operator } = self;
-        *operator.lock().unwrap() =
-            start_operator(plane, kubeconfig, certificates, *metrics_service_port)?;
+    pub fn restart_operator(&self) -> anyhow::Result<()> {
+        *self.operator.lock().unwrap() = self.settings.start_operator()?;
         Ok(())
+    }
+}
+
+impl Settings {
+    fn start_operator(&self) -> anyhow::Result<Child> {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]);
+        command.arg(&self.hosts).arg(program("keda-operator")?);
+        self.environment(&mut command);
+        command.arg(format!("--cert-dir={}", self.certificates.display())).args([
+            format!("--metrics-service-bind-address={}", self.metrics_service).as_str(),
+            "--metrics-bind-address=0",
+            "--health-probe-bind-address=0",
+            "--leader-elect=false",
+            "--enable-cert-rotation=false",
+            "--zap-encoder=console",
+            // Every poll of an active ScaledObject patches its status; the default of 20/s is for quieter clusters.
+            "--kube-api-qps=100",
+            "--kube-api-burst=200",
+        ]);
+        Ok(self.group.spawn("keda-operator", &mut command)?)
+    }
+
+    fn start_adapter(&self, port: u16) -> anyhow::Result<Child> {
+        let [metrics_port] = free_ports()?;
+        let mut command = Command::new(program("keda-adapter")?);
+        self.environment(&mut command);
+        for flag in ["lister-kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+            command.arg(format!("--{flag}={}", self.kubeconfig.display()));
+        }
+        let file =
+            |flag: &str, name: &str| format!("--{flag}={}", self.certificates.join(name).display());
+        command.args([
+            file("cert-dir", ""),
+            file("tls-cert-file", "tls.crt"),
+            file("tls-private-key-file", "tls.key"),
+            format!("--secure-port={port}"),
+            format!("--port={metrics_port}"),
+            format!("--metrics-service-address={}", self.metrics_service),
+            "--bind-address=127.0.0.1".to_owned(),
+        ]);
+        Ok(self.group.spawn("keda-adapter", &mut command)?)
+    }
+
+    fn environment(&self, command: &mut Command) {
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("WATCH_NAMESPACE", "")
+            .env("POD_NAMESPACE", NAMESPACE)
+            .env("KEDA_CLUSTER_OBJECT_NAMESPACE", NAMESPACE);
     }
 }
 
@@ -95,61 +169,6 @@ pub async fn until_established(client: &Client, name: &str) -> anyhow::Result<()
         Ok(conditions.iter().any(|c| c.type_ == "Established" && c.status == "True"))
     })
     .await
-}
-
-fn start_operator(
-    plane: &ControlPlane,
-    kubeconfig: &Path,
-    certificates: &Path,
-    metrics_service_port: u16,
-) -> anyhow::Result<Child> {
-    let mut command = Command::new(program("keda-operator")?);
-    environment(&mut command, kubeconfig);
-    command.arg(format!("--cert-dir={}", certificates.display())).args([
-        format!("--metrics-service-bind-address=127.0.0.1:{metrics_service_port}").as_str(),
-        "--metrics-bind-address=0",
-        "--health-probe-bind-address=0",
-        "--leader-elect=false",
-        "--enable-cert-rotation=false",
-        "--zap-encoder=console",
-        // Every poll of an active ScaledObject patches its status; the default of 20/s is for quieter clusters.
-        "--kube-api-qps=100",
-        "--kube-api-burst=200",
-    ]);
-    Ok(plane.group().spawn("keda-operator", &mut command)?)
-}
-
-fn adapter(
-    kubeconfig: &Path,
-    certificates: &Path,
-    port: u16,
-    metrics_service_port: u16,
-) -> anyhow::Result<Command> {
-    let [metrics_port] = free_ports()?;
-    let mut command = Command::new(program("keda-adapter")?);
-    environment(&mut command, kubeconfig);
-    for flag in ["lister-kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
-        command.arg(format!("--{flag}={}", kubeconfig.display()));
-    }
-    let file = |flag: &str, name: &str| format!("--{flag}={}", certificates.join(name).display());
-    command.args([
-        file("cert-dir", ""),
-        file("tls-cert-file", "tls.crt"),
-        file("tls-private-key-file", "tls.key"),
-        format!("--secure-port={port}"),
-        format!("--port={metrics_port}"),
-        format!("--metrics-service-address=127.0.0.1:{metrics_service_port}"),
-        "--bind-address=127.0.0.1".to_owned(),
-    ]);
-    Ok(command)
-}
-
-fn environment(command: &mut Command, kubeconfig: &Path) {
-    command
-        .env("KUBECONFIG", kubeconfig)
-        .env("WATCH_NAMESPACE", "")
-        .env("POD_NAMESPACE", NAMESPACE)
-        .env("KEDA_CLUSTER_OBJECT_NAMESPACE", NAMESPACE);
 }
 
 /// Tells the aggregator where the adapter is. `ExternalName` is what works for loopback, which Endpoints refuse.

@@ -31,6 +31,15 @@ impl Scaler {
         Self::start_at(any, any, flags).await
     }
 
+    /// Two of them at one port of two addresses, as the Pods behind one name are.
+    pub(crate) async fn pair() -> [Self; 2] {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let first = Self::start(&[]).await;
+        let grpc = SocketAddr::from(([127, 0, 0, 2], first.grpc.port()));
+        let second = Self::start_at(grpc, any, Vec::new()).await;
+        [first, second]
+    }
+
     async fn start_at(grpc: SocketAddr, admin: SocketAddr, flags: Vec<String>) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_spotscale"))
             .args(["scaler", "--health-listen=127.0.0.1:0"])
