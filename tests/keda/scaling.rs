@@ -59,14 +59,21 @@ async fn x12_demand_on_the_edge_between_two_numbers_changes_the_replicas_once_at
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let trigger = Trigger::push(scaler.grpc).asking(json!({ "shrinkWindowSeconds": "10" }));
     let (workload, demand) = Workload::scaled(cluster, "edge", &scaler, &trigger).await;
-    demand.is(0, 6, 6);
+    demand.is(4, 0, 1);
+    let below = workload.settled(&scaler).await;
+    let mut edge = 4;
+    while scaler.desired(&workload.namespace).await == Some(below) {
+        edge += 1;
+        demand.is(edge, 0, 1);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
     workload.settled(&scaler).await;
-    let mut wishes = Vec::new();
     let before = workload.history().len();
-    for second in 0..60 {
-        demand.is(0, 5 + second % 2, 6);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        wishes.push(workload.replicas());
+    for _ in 0..10 {
+        for held in [edge - 1, edge] {
+            demand.is(held, 0, 1);
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
     }
     assert!(workload.history().len() <= before + 1, "{:?}", workload.history());
 }
