@@ -48,6 +48,9 @@ use self::{hosts::Hosts, machine::Link, pods::Pods};
 pub use self::{machine::Machine, pods::Running};
 use crate::{control_plane::ControlPlane, group::Group};
 
+/// For the Nodes to be deleted at the end, at most.
+const LEAVE: Duration = Duration::from_secs(3);
+
 /// What stands for an image: a program of this machine.
 #[derive(Debug, Clone, Default)]
 pub struct Image {
@@ -115,7 +118,8 @@ impl Shared {
     }
 }
 
-/// The kubelets of some machines. Dropped, it ends all their processes.
+/// The kubelets of some machines. Dropped, it ends all their processes and deletes their Nodes: too many that nobody
+/// speaks for, and the cluster takes the fault for its own and replaces no pod any more.
 pub struct Kubelet {
     pods: Arc<Pods>,
     /// Its own, so that no test holds up a heartbeat.
@@ -205,6 +209,13 @@ impl Drop for Kubelet {
     fn drop(&mut self) {
         self.pods.kill_all();
         if let Some(runtime) = self.runtime.take() {
+            let (done, wait) = std::sync::mpsc::channel();
+            let pods = Arc::clone(&self.pods);
+            runtime.spawn(async move {
+                pods.leave().await;
+                let _ = done.send(());
+            });
+            let _ = wait.recv_timeout(LEAVE);
             runtime.shutdown_background();
         }
     }

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Pod;
+use futures::{StreamExt as _, future::join_all};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, ResourceExt as _,
-    api::ListParams,
+    api::{DeleteParams, ListParams},
     runtime::{WatchStreamExt as _, watcher},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -158,6 +158,14 @@ impl Pods {
             host.link.send_replace(Link::Gone);
         });
         state.pods.values().for_each(Entry::deliver);
+    }
+
+    /// Deletes the Nodes.
+    pub(super) async fn leave(&self) {
+        let names: Vec<String> = self.state().hosts.keys().cloned().collect();
+        let nodes = Api::<Node>::all(self.shared.client.clone());
+        let params = DeleteParams::default();
+        join_all(names.iter().map(|name| nodes.delete(name, &params))).await;
     }
 
     fn seen(self: &Arc<Self>, pod: Pod) {

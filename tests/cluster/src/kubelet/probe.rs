@@ -144,7 +144,34 @@ fn seconds(value: Option<i32>, default: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::GRPCAction;
+
     use super::*;
+
+    #[tokio::test]
+    async fn the_health_service_is_asked_for_the_service_named() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (reporter, service) = tonic_health::server::health_reporter();
+        let incoming = tonic::transport::server::TcpIncoming::from(listener);
+        let server = tonic::transport::Server::builder().add_service(service);
+        tokio::spawn(server.serve_with_incoming(incoming));
+        let target =
+            Target { container: Container::default(), ip: address.ip(), pid: 0, env: Env::new() };
+        let probe = |service: &str| Probe {
+            grpc: Some(GRPCAction {
+                port: i32::from(address.port()),
+                service: Some(service.to_owned()),
+            }),
+            ..Probe::default()
+        };
+        assert!(target.check(&probe("")).await.is_ok(), "the server as a whole");
+        assert!(target.check(&probe("scaler")).await.is_err(), "it does not know that one");
+        reporter.set_service_status("scaler", tonic_health::ServingStatus::Serving).await;
+        assert!(target.check(&probe("scaler")).await.is_ok());
+        reporter.set_service_status("scaler", tonic_health::ServingStatus::NotServing).await;
+        assert!(target.check(&probe("scaler")).await.is_err());
+    }
 
     #[test]
     fn a_verdict_needs_its_threshold_in_a_row() {

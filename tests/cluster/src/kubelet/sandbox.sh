@@ -4,15 +4,17 @@ set -e
 if [ "$SPOTSCALE_SANDBOX" != entered ]; then
     box=$1
     root=$box/root
+    mounts=$(cut -d ' ' -f 5 /proc/self/mountinfo | sort -u)
     mkdir -p "$box/changes" "$box/scratch" "$root"
     mount -t overlay -o "lowerdir=/,upperdir=$box/changes,workdir=$box/scratch" overlay "$root"
-    # Other file systems are seen through as they are, but for those that hold what a container has of its own.
-    while read -r _ _ _ _ at _; do
+    # Other file systems are seen through as they are, but for those that hold what a container has of its own. The
+    # list is taken before, because it grows with what is mounted here.
+    for at in $mounts; do
         case $at in
             / | /run | /run/* | /etc/*) ;;
             *) if [ -e "$root$at" ]; then mount --bind "$at" "$root$at"; fi ;;
         esac
-    done </proc/self/mountinfo
+    done
     exec env SPOTSCALE_SANDBOX=entered chroot "$root" /bin/sh "$0" "$@"
 fi
 hosts=$2 workdir=$3

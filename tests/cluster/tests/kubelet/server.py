@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -23,6 +24,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif kind == "slow":
             time.sleep(float(rest))
             self.answer(200, "slow")
+        elif kind == "name":
+            self.answer(200, addresses(rest))
         elif kind == "gone":
             self.answer(404 if os.path.exists("/" + rest) else 200, "")
         else:
@@ -43,6 +46,14 @@ def read(path):
             return 200, file.read()
     except OSError as error:
         return 404, str(error)
+
+
+def addresses(name):
+    try:
+        found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+    except socket.gaierror:
+        return ""
+    return " ".join(sorted(address[4][0] for address in found))
 
 
 def drain(*_):

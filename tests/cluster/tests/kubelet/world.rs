@@ -14,12 +14,17 @@ use spotscale_test_cluster::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 const LABEL: &str = "test.spotscale.dev/of";
 
+/// Held for writing by who stops the API server.
+static API_SERVER: RwLock<()> = RwLock::const_new(());
+
 /// One test's part of the cluster.
 pub(crate) struct World {
+    _api_server: Option<RwLockReadGuard<'static, ()>>,
     pub(crate) client: Client,
     pub(crate) namespace: String,
     pub(crate) kubelet: Kubelet,
@@ -28,9 +33,20 @@ pub(crate) struct World {
 impl World {
     /// With two machines, `NAMESPACE-0` and `NAMESPACE-1`.
     pub(crate) async fn new(name: &str) -> Self {
+        let guard = API_SERVER.read().await;
+        Self { _api_server: Some(guard), ..Self::start(name).await }
+    }
+
+    /// The same, with the API server to itself: no other test runs meanwhile.
+    pub(crate) async fn alone(name: &str) -> (Self, RwLockWriteGuard<'static, ()>) {
+        let guard = API_SERVER.write().await;
+        (Self::start(name).await, guard)
+    }
+
+    async fn start(name: &str) -> Self {
         let cluster = TestCluster::shared();
         let (client, namespace) = (cluster.client().await, cluster.namespace(name).await);
-        let machine = |n: usize| Machine::new(&format!("{namespace}-{n}")).label(LABEL, &namespace);
+        let machine = |n: usize| plain_machine(&namespace, &n.to_string());
         let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubelet/server.py");
         let entrypoint = vec!["/usr/bin/python3".to_owned(), server.display().to_string()];
         let image = Image { entrypoint, env: BTreeMap::new() }.env("BOUND", "$(POD_IP):1");
@@ -40,11 +56,16 @@ impl World {
             cold_start: Duration::ZERO,
         };
         let kubelet = Kubelet::start(cluster.plane(), options).await.unwrap();
-        Self { client, namespace, kubelet }
+        Self { _api_server: None, client, namespace, kubelet }
     }
 
     pub(crate) fn machine(&self, n: usize) -> String {
         format!("{}-{n}", self.namespace)
+    }
+
+    /// One more machine that this test's pods may land on.
+    pub(crate) fn plain_machine(&self, name: &str) -> Machine {
+        plain_machine(&self.namespace, name)
     }
 
     /// Applies one object.
@@ -131,6 +152,10 @@ impl World {
             panic!("{error:#}; {:#?}", self.kubelet.pods());
         }
     }
+}
+
+fn plain_machine(namespace: &str, name: &str) -> Machine {
+    Machine::new(&format!("{namespace}-{name}")).label(LABEL, namespace)
 }
 
 /// Asks a pod's server; the body of a 200.
