@@ -15,6 +15,9 @@ use crate::{
     units::{Millis, NodeName},
 };
 
+/// The taint of a node that is about to be taken away: nothing new is scheduled there, and fronts choose no pod of it.
+pub const INTERRUPTION_TAINT: &str = "spotscale.dev/interruption";
+
 /// How nodes are emptied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DisruptionPolicy {

@@ -108,10 +108,11 @@ fn start_front(replica: SocketAddr) -> SocketAddr {
     let config = Flags::parse_from(flags).config;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let source = runtime.block_on(front::Source::of(&config)).unwrap();
     let listeners = runtime.block_on(config.bind()).unwrap();
     let address = listeners.addresses().unwrap().service;
     thread::spawn(move || {
-        runtime.block_on(front::run(config, listeners, CancellationToken::new())).unwrap();
+        runtime.block_on(front::run(config, source, listeners, CancellationToken::new())).unwrap();
     });
     address
 }

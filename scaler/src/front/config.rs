@@ -1,17 +1,22 @@
-//! The front's flags and environment, their checks, and the ports it binds. Not what is done with them.
+//! The front's flags and environment, and their checks. Not what is done with them.
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
-use tokio::net::TcpListener;
 
 use super::{
     endpoint::{CONCURRENCY_MAX, Endpoint},
+    kubernetes::Kubernetes,
+    listeners::{BindError, Listeners},
     route::{Route, is_service_name},
-    source::{self, SourceError},
+    scalers::{ScalerAddress, ScalerTls, TlsError},
+    source::{self, FileError},
 };
 use crate::span::{Span, SpanError};
+
+/// The service that a front has when it was given none.
+pub(super) const SERVICE_DEFAULT: &str = "default";
 
 /// The request-holding front.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -25,7 +30,7 @@ pub struct Config {
     pub admin_listen: SocketAddr,
 
     /// Name of the service, as the scaler knows it: `namespace/name` on Kubernetes.
-    #[arg(long, env = "SPOTSCALE_FRONT_SERVICE", default_value = "default")]
+    #[arg(long, env = "SPOTSCALE_FRONT_SERVICE", default_value = SERVICE_DEFAULT)]
     pub service: String,
 
     /// A further service and what belongs to it: NAME=/PATH-PREFIX or NAME=HOST. Each has its own hold queue. May
@@ -43,10 +48,18 @@ pub struct Config {
     #[arg(long, env = "SPOTSCALE_FRONT_UPSTREAMS_FILE")]
     pub upstreams_file: Option<PathBuf>,
 
-    /// A scaler to report demand to: http://HOST:PORT. May be repeated; a name with several addresses means all of
-    /// them.
+    /// Endpoints from a cluster.
+    #[command(flatten)]
+    pub kubernetes: Kubernetes,
+
+    /// A scaler to report demand to: http://HOST:PORT, or https:// with --scaler-ca. May be repeated; a name with
+    /// several addresses means all of them.
     #[arg(long = "scaler", env = "SPOTSCALE_FRONT_SCALERS", value_delimiter = ',')]
-    pub scalers: Vec<String>,
+    pub scalers: Vec<ScalerAddress>,
+
+    /// TLS to the scalers.
+    #[command(flatten)]
+    pub scaler_tls: ScalerTls,
 
     /// Holding requests.
     #[command(flatten)]
@@ -211,34 +224,10 @@ pub enum ConfigError {
     },
     /// The file of endpoints cannot be used.
     #[error("--upstreams-file: {0}")]
-    UpstreamsFile(#[from] SourceError),
-}
-
-/// A port that cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[error("{flag} {address}: {source}")]
-pub struct BindError {
-    flag: &'static str,
-    address: SocketAddr,
-    source: std::io::Error,
-}
-
-/// The bound ports.
-#[derive(Debug)]
-pub struct Listeners {
-    /// Clients call this one.
-    pub service: TcpListener,
-    /// Operators call this one.
-    pub admin: TcpListener,
-}
-
-/// Where the front listens.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Addresses {
-    /// For clients.
-    pub service: SocketAddr,
-    /// For operators.
-    pub admin: SocketAddr,
+    UpstreamsFile(#[from] FileError),
+    /// The files for TLS to the scalers cannot be used.
+    #[error(transparent)]
+    ScalerTls(#[from] TlsError),
 }
 
 impl Config {
@@ -271,32 +260,27 @@ impl Config {
         check(bounds.connections > 0, "--connections", "wanted 1 or more")?;
         let replay_fits = retry.replay_bytes <= hold.hold_bytes;
         check(replay_fits, "--replay-bytes", "wanted no more than --hold-bytes")?;
-        for scaler in &self.scalers {
-            super::demand::parse_scaler(scaler)
-                .map_err(|why| ConfigError::Invalid { flag: "--scaler", why })?;
-        }
+        self.scaler_tls.validate(&self.scalers)?;
+        self.kubernetes.validate(self)?;
         source::initial(self)?;
         Ok(())
     }
 
+    /// The names of its services, its own first.
+    pub(super) fn service_names(&self) -> Vec<&str> {
+        let mut names = vec![self.service.as_str()];
+        for route in &self.routes {
+            if !names.contains(&route.service.as_str()) {
+                names.push(&route.service);
+            }
+        }
+        names
+    }
+
     /// Binds both ports.
     pub async fn bind(&self) -> Result<Listeners, BindError> {
-        Ok(Listeners {
-            service: bind("--listen", self.listen).await?,
-            admin: bind("--admin-listen", self.admin_listen).await?,
-        })
+        Listeners::bind(self.listen, self.admin_listen).await
     }
-}
-
-impl Listeners {
-    /// Where they listen, with the real port for a port 0.
-    pub fn addresses(&self) -> std::io::Result<Addresses> {
-        Ok(Addresses { service: self.service.local_addr()?, admin: self.admin.local_addr()? })
-    }
-}
-
-async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError { flag, address, source })
 }
 
 /// A span of time as people write it: `250ms`, `30s`, `2m`.

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use http::Uri;
 use spotscale_proto::demand::{DemandReport, demand_client::DemandClient};
 use tokio::{
     sync::{mpsc, watch},
@@ -19,17 +18,20 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Endpoint;
+use tonic::transport::Channel;
 
-use super::service::Service;
+use super::{
+    metrics::Metrics,
+    scalers::{Dialer, ScalerAddress},
+    service::Service,
+    upstream::innermost,
+};
 
 /// A scaler forgets a front that is silent for longer than some of these.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest pause between two reports, however much happens.
 const REPORT_PAUSE: Duration = Duration::from_millis(50);
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-const PING_INTERVAL: Duration = Duration::from_secs(5);
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
 /// How long a scaler may take to answer our leaving.
@@ -43,18 +45,8 @@ pub(super) struct Reporter {
     services: Vec<Arc<Service>>,
     concurrency: u32,
     changed: watch::Receiver<()>,
-}
-
-/// Checks a `--scaler` flag: host and port.
-pub(super) fn parse_scaler(text: &str) -> Result<(String, u16), String> {
-    let refuse = || format!("{text:?} is no scaler address; wanted http://HOST:PORT");
-    let uri: Uri = text.parse().map_err(|_| refuse())?;
-    match (uri.scheme_str(), uri.host(), uri.port_u16()) {
-        (Some("http"), Some(host), Some(port)) if matches!(uri.path(), "" | "/") => {
-            Ok((host.trim_matches(['[', ']']).to_owned(), port))
-        }
-        _ => Err(refuse()),
-    }
+    dialer: Dialer,
+    metrics: Arc<Metrics>,
 }
 
 impl Reporter {
@@ -62,25 +54,25 @@ impl Reporter {
         services: Vec<Arc<Service>>,
         concurrency: u32,
         changed: watch::Receiver<()>,
+        (dialer, metrics): (Dialer, Arc<Metrics>),
     ) -> Arc<Self> {
         let identity = format!("front-{}-{:016x}", std::process::id(), fastrand::u64(..));
-        Arc::new(Self { identity, sequence: AtomicU64::new(0), services, concurrency, changed })
+        let sequence = AtomicU64::new(0);
+        Arc::new(Self { identity, sequence, services, concurrency, changed, dialer, metrics })
     }
 
     /// Reports to all addresses of one scaler name until `leaving`, and then says goodbye to each.
-    pub(super) async fn run(
-        self: Arc<Self>,
-        (host, port): (String, u16),
-        leaving: CancellationToken,
-    ) {
+    pub(super) async fn run(self: Arc<Self>, scaler: ScalerAddress, leaving: CancellationToken) {
         let mut streams: HashMap<SocketAddr, CancellationToken> = HashMap::new();
         let tasks = TaskTracker::new();
         loop {
-            let lookup = tokio::net::lookup_host((host.as_str(), port));
+            let lookup = tokio::net::lookup_host((scaler.host.as_str(), scaler.port));
             let Some(found) = leaving.run_until_cancelled(lookup).await else { break };
             match found {
-                Ok(found) => self.follow(&mut streams, found.collect(), &tasks, &leaving),
-                Err(error) => tracing::warn!(%error, %host, "cannot resolve the scaler"),
+                Ok(found) => {
+                    self.follow((&scaler, found.collect()), &mut streams, &tasks, &leaving);
+                }
+                Err(error) => tracing::warn!(%error, %scaler, "cannot resolve the scaler"),
             }
             let pause = tokio::time::sleep(RESOLVE_INTERVAL);
             if leaving.run_until_cancelled(pause).await.is_none() {
@@ -93,8 +85,8 @@ impl Reporter {
 
     fn follow(
         self: &Arc<Self>,
+        (scaler, found): (&ScalerAddress, Vec<SocketAddr>),
         streams: &mut HashMap<SocketAddr, CancellationToken>,
-        found: Vec<SocketAddr>,
         tasks: &TaskTracker,
         leaving: &CancellationToken,
     ) {
@@ -108,19 +100,31 @@ impl Reporter {
         for address in found {
             streams.entry(address).or_insert_with(|| {
                 let gone = leaving.child_token();
-                tasks.spawn(Arc::clone(self).keep_reporting(address, gone.clone()));
+                let reporter = Arc::clone(self);
+                tasks.spawn(reporter.keep_reporting(scaler.clone(), address, gone.clone()));
                 gone
             });
         }
     }
 
-    async fn keep_reporting(self: Arc<Self>, address: SocketAddr, leaving: CancellationToken) {
+    async fn keep_reporting(
+        self: Arc<Self>,
+        scaler: ScalerAddress,
+        address: SocketAddr,
+        leaving: CancellationToken,
+    ) {
         let mut pause = BACK_OFF_MIN;
+        let mut last_error = String::new();
         while !leaving.is_cancelled() {
             let started = Instant::now();
-            match self.report_to(address, &leaving).await {
+            match self.report_to(&scaler, address, &leaving).await {
                 Ok(()) => tracing::debug!(%address, "the scaler ended the demand stream"),
-                Err(error) => tracing::debug!(%error, %address, "no demand stream to the scaler"),
+                // Without it nothing scales up from zero. Said once, and again when it has been well in between.
+                Err(error) if error != last_error || started.elapsed() > REPORT_INTERVAL => {
+                    tracing::warn!(error, %scaler, %address, "no demand stream to the scaler");
+                    last_error = error;
+                }
+                Err(error) => tracing::debug!(error, %address, "no demand stream to the scaler"),
             }
             if started.elapsed() > REPORT_INTERVAL {
                 pause = BACK_OFF_MIN;
@@ -133,19 +137,21 @@ impl Reporter {
 
     async fn report_to(
         &self,
+        scaler: &ScalerAddress,
         address: SocketAddr,
         leaving: &CancellationToken,
+    ) -> Result<(), String> {
+        let channel = self.dialer.connect(scaler, address).await;
+        let channel = channel.map_err(|error| innermost(&error))?;
+        let _up = self.metrics.demand_stream();
+        self.stream(channel, leaving).await.map_err(|status| innermost(&status))
+    }
+
+    async fn stream(
+        &self,
+        channel: Channel,
+        leaving: &CancellationToken,
     ) -> Result<(), tonic::Status> {
-        let unavailable = |error: tonic::transport::Error| tonic::Status::from_error(error.into());
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(unavailable)?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_INTERVAL)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
-            .map_err(unavailable)?;
         let (reports, stream) = mpsc::channel(1);
         let mut client = DemandClient::new(channel);
         let call = client.report(ReceiverStream::new(stream));
@@ -186,19 +192,5 @@ impl Reporter {
         let services = self.services.iter().map(|s| s.demand(self.concurrency)).collect();
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         DemandReport { front: self.identity.clone(), sequence, services, leaving }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scaler_is_a_host_and_a_port() {
-        assert_eq!(parse_scaler("http://scaler:6000"), Ok(("scaler".to_owned(), 6000)));
-        assert_eq!(parse_scaler("http://[::1]:6000/"), Ok(("::1".to_owned(), 6000)));
-        for wrong in ["scaler:6000", "http://scaler", "https://scaler:6000", "http://a:1/x", ""] {
-            assert!(parse_scaler(wrong).is_err(), "{wrong:?} was accepted");
-        }
     }
 }

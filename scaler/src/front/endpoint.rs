@@ -34,6 +34,17 @@ pub enum Protocol {
     H2c,
 }
 
+/// What a replica is said to be, besides where it listens: one word after its address, such as `tier=cpu`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Attribute {
+    /// `tier=gpu` or `tier=cpu`.
+    Tier(Tier),
+    /// `concurrency=N`.
+    Concurrency(NonZeroU32),
+    /// `service=NAME`.
+    Service(String),
+}
+
 /// A line that names no endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is no endpoint: {why}; wanted: {WANTED}")]
@@ -72,19 +83,37 @@ impl Endpoint {
     }
 
     fn set(&mut self, word: &str) -> Result<(), &'static str> {
-        match word.split_once('=') {
-            Some(("tier", "gpu")) => self.tier = Tier::Gpu,
-            Some(("tier", "cpu")) => self.tier = Tier::Cpu,
-            Some(("concurrency", n)) => {
-                let n: Option<NonZeroU32> = n.parse().ok();
-                let n = n.filter(|n| n.get() <= CONCURRENCY_MAX);
-                self.concurrency = Some(n.ok_or("concurrency is no whole number from 1 to 10000")?);
-            }
-            Some(("service", name)) if !name.is_empty() => self.service = Some(name.to_owned()),
-            _ => return Err("unknown attribute"),
+        match word.parse()? {
+            Attribute::Tier(tier) => self.tier = tier,
+            Attribute::Concurrency(concurrency) => self.concurrency = Some(concurrency),
+            Attribute::Service(name) => self.service = Some(name),
         }
         Ok(())
     }
+}
+
+impl FromStr for Attribute {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, &'static str> {
+        match word.split_once('=') {
+            Some(("tier", tier)) => parse_tier(tier).map(Self::Tier),
+            Some(("concurrency", n)) => parse_concurrency(n).map(Self::Concurrency),
+            Some(("service", name)) if !name.is_empty() => Ok(Self::Service(name.to_owned())),
+            _ => Err("unknown attribute"),
+        }
+    }
+}
+
+pub(super) fn parse_tier(text: &str) -> Result<Tier, &'static str> {
+    let tiers = [Tier::Gpu, Tier::Cpu];
+    tiers.into_iter().find(|tier| tier.as_str() == text).ok_or("tier is neither gpu nor cpu")
+}
+
+pub(super) fn parse_concurrency(text: &str) -> Result<NonZeroU32, &'static str> {
+    let n: Option<NonZeroU32> = text.parse().ok();
+    let n = n.filter(|n| n.get() <= CONCURRENCY_MAX);
+    n.ok_or("concurrency is no whole number from 1 to 10000")
 }
 
 impl FromStr for Endpoint {
@@ -136,7 +165,8 @@ mod tests {
             ("http://a:1/path", "a path"),
             ("http://a:1 concurrency=0", "concurrency"),
             ("http://a:1 concurrency=4294967295", "concurrency"),
-            ("http://a:1 tier=tpu", "unknown attribute"),
+            ("http://a:1 tier=tpu", "neither gpu nor cpu"),
+            ("http://a:1 weight=2", "unknown attribute"),
         ] {
             let error = line.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(why), "{line:?}: {error}");

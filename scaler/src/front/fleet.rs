@@ -1,7 +1,11 @@
 //! The endpoints of one service, their states, and the choice among those with a free slot. No I/O and no clock: the
 //! `service` around it holds the lock, the `probe`s report to it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::Serialize;
 use spotscale_decide::{
@@ -9,7 +13,7 @@ use spotscale_decide::{
     units::Millis,
 };
 
-use super::upstream::Upstream;
+use super::{endpoint::Endpoint, upstream::Upstream};
 
 /// Names a seat for as long as the process lives; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,41 +97,41 @@ impl Seat {
 }
 
 impl Fleet {
-    /// Takes a new list: what is missing from it is retired, and what is new is returned, to be probed.
-    pub(super) fn update(&mut self, listed: Vec<Arc<Upstream>>) -> Vec<(SeatId, Arc<Upstream>)> {
-        let gone: Vec<SeatId> = self
-            .seats
-            .iter()
-            .filter(|(_, seat)| !listed.iter().any(|new| new.endpoint == seat.upstream.endpoint))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in gone {
-            self.change(id, |seat| seat.state = State::Retired);
+    /// Takes a new list: what is missing from it is retired, and what is new is returned, to be probed. `connect` is
+    /// asked only for endpoints that have no seat yet.
+    pub(super) fn update(
+        &mut self,
+        listed: &[Endpoint],
+        connect: impl Fn(&Endpoint) -> Upstream,
+    ) -> Vec<(SeatId, Arc<Upstream>)> {
+        let seats = self.seats.iter();
+        let known: HashMap<Endpoint, SeatId> =
+            seats.map(|(id, seat)| (seat.upstream.endpoint.clone(), *id)).collect();
+        let wanted: HashSet<&Endpoint> = listed.iter().collect();
+        for (_, id) in known.iter().filter(|(endpoint, _)| !wanted.contains(endpoint)) {
+            self.change(*id, |seat| seat.state = State::Retired);
         }
-        listed.into_iter().filter_map(|upstream| self.list(upstream)).collect()
+        let seat = |endpoint| match known.get(endpoint) {
+            Some(id) => self.relist(*id),
+            None => Some(self.add(connect(endpoint))),
+        };
+        listed.iter().filter_map(seat).collect()
     }
 
-    fn list(&mut self, upstream: Arc<Upstream>) -> Option<(SeatId, Arc<Upstream>)> {
-        let is_same = |seat: &Seat| seat.upstream.endpoint == upstream.endpoint;
-        let known = self.seats.iter().find(|(_, seat)| is_same(seat)).map(|(id, s)| (*id, s.state));
-        match known {
-            // Back before its last request ended: the same seat, so that its slots are still counted.
-            Some((id, State::Retired)) => {
-                self.change(id, |seat| seat.state = State::Probing);
-                let seat = self.seats.get(&id)?;
-                Some((id, Arc::clone(&seat.upstream)))
-            }
-            Some(_) => None,
-            None => {
-                let id = SeatId(self.next_id);
-                self.next_id += 1;
-                let state = State::Probing;
-                let seat =
-                    Seat { upstream: Arc::clone(&upstream), state, outstanding: 0, position: None };
-                self.seats.insert(id, seat);
-                Some((id, upstream))
-            }
-        }
+    /// Back before its last request ended: the same seat, so that its slots are still counted.
+    fn relist(&mut self, id: SeatId) -> Option<(SeatId, Arc<Upstream>)> {
+        let seat = self.seats.get(&id).filter(|seat| seat.state == State::Retired)?;
+        let upstream = Arc::clone(&seat.upstream);
+        self.change(id, |seat| seat.state = State::Probing);
+        Some((id, upstream))
+    }
+
+    fn add(&mut self, upstream: Upstream) -> (SeatId, Arc<Upstream>) {
+        let (id, upstream) = (SeatId(self.next_id), Arc::new(upstream));
+        self.next_id += 1;
+        let (state, seated) = (State::Probing, Arc::clone(&upstream));
+        self.seats.insert(id, Seat { upstream: seated, state, outstanding: 0, position: None });
+        (id, upstream)
     }
 
     /// A probe has succeeded: the endpoint may be chosen from now on. Returns what it was until now.

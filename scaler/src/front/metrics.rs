@@ -7,16 +7,17 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
     metrics::{
-        MetricType, counter::Counter, family::Family, gauge::ConstGauge, histogram::Histogram,
+        MetricType,
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
     },
     registry::{Registry, Unit},
 };
 use spotscale_decide::admission::Tier;
 
-use super::{
-    fleet::State,
-    service::{Service, ServiceView},
-};
+use super::{fleet::State, service::Service, state::ServiceView};
 
 /// Close together around half a second, the bound that a P95 is held against.
 const LATENCY_BUCKETS: [f64; 17] = [
@@ -64,7 +65,11 @@ pub(super) struct Metrics {
     retries: Family<OfReason, Counter>,
     refusals: Family<OfReason, Counter>,
     ejections: Family<OfReason, Counter>,
+    demand_streams: Gauge,
 }
+
+/// A scaler that is told of demand, counted until this is dropped.
+pub(super) struct DemandStream(Gauge);
 
 /// One request that has ended.
 pub(super) struct Ended {
@@ -90,6 +95,7 @@ impl Metrics {
             retries: Family::default(),
             refusals: Family::default(),
             ejections: Family::default(),
+            demand_streams: Gauge::default(),
         };
         let registry = registry.sub_registry_with_prefix("spotscale_front");
         let Self { requests, duration_seconds, hold_seconds, cold_start_seconds, .. } = &metrics;
@@ -101,6 +107,8 @@ impl Metrics {
         counter("ejections", "Endpoints taken out of use, by what failed", &metrics.ejections);
         let help = "Requests that have ended, by the code their client saw; 499: it had left";
         registry.register("requests", help, requests.clone());
+        let help = "Scalers that are told of demand now; where it is 0, nothing scales up";
+        registry.register("demand_streams", help, metrics.demand_streams.clone());
         let mut histogram = |name: &str, help: &str, of: &Histograms| {
             registry.register_with_unit(name, help, Unit::Seconds, of.clone());
         };
@@ -141,8 +149,19 @@ impl Metrics {
         count(&self.refusals, service, reason);
     }
 
+    pub(super) fn demand_stream(&self) -> DemandStream {
+        self.demand_streams.inc();
+        DemandStream(self.demand_streams.clone())
+    }
+
     pub(super) fn ejected(&self, service: &Arc<str>, reason: &'static str) {
         count(&self.ejections, service, reason);
+    }
+}
+
+impl Drop for DemandStream {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -14,7 +14,9 @@ mod endpoint;
 mod exchange;
 mod fleet;
 mod headers;
+mod kubernetes;
 mod lease;
+mod listeners;
 mod metrics;
 mod probe;
 mod proxy;
@@ -25,16 +27,19 @@ mod reply;
 mod retry;
 mod route;
 mod run;
+mod scalers;
 mod serve;
 mod service;
 mod source;
+mod state;
 mod upstream;
 
-pub use config::{
-    Addresses, BindError, Bounds, Config, ConfigError, Endpoints, Hold, Listeners, Retry,
-};
+pub use config::{Bounds, Config, ConfigError, Endpoints, Hold, Retry};
 pub use endpoint::{Endpoint, EndpointError, Protocol};
+pub use kubernetes::{Backend, ClusterError, Kubernetes, Port};
+pub use listeners::{Addresses, BindError, Listeners};
 pub use route::{Route, Rule};
 pub use run::{Error, run, run_with_endpoints};
-pub use source::SourceError;
+pub use scalers::{ScalerAddress, ScalerTls, TlsError};
+pub use source::{FileError, Source, SourceError};
 pub use spotscale_decide::admission::Tier;

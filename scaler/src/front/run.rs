@@ -9,16 +9,19 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    config::{Config, Listeners},
-    demand::{Reporter, parse_scaler},
+    config::Config,
+    demand::Reporter,
     endpoint::Endpoint,
+    listeners::Listeners,
     metrics::{self, Metrics},
     probe::{self, Probe},
     proxy::Proxy,
     replay::BodyLimits,
+    route::Route,
+    scalers::{Dialer, TlsError},
     serve::Server,
     service::{Links, Service, Settings},
-    source::{self, SourceError},
+    source::{Feed, Source},
     upstream::{Connections, Upstream},
 };
 use crate::admin::{self, Admin};
@@ -29,29 +32,9 @@ const NOTICE: Duration = Duration::from_millis(100);
 /// What ends a front that was not told to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The list of endpoints cannot be had.
+    /// There is no usable TLS to the scalers.
     #[error(transparent)]
-    Source(#[from] SourceError),
-}
-
-/// Runs a front on the endpoints that its flags name, until `shutdown` and the end of what is under way.
-pub async fn run(
-    config: Config,
-    listeners: Listeners,
-    shutdown: CancellationToken,
-) -> Result<(), Error> {
-    let (sender, endpoints) = watch::channel(source::initial(&config)?);
-    let stop = CancellationToken::new();
-    let watching = config
-        .upstreams_file
-        .is_some()
-        .then(|| tokio::spawn(source::watch_file(config.clone(), sender, stop.clone())));
-    let outcome = run_with_endpoints(config, listeners, endpoints, shutdown).await;
-    stop.cancel();
-    if let Some(watching) = watching {
-        let _ = watching.await;
-    }
-    outcome
+    ScalerTls(#[from] TlsError),
 }
 
 /// Runs a front on endpoints that another part of the process knows, until `shutdown` and the end of what is under way.
@@ -61,12 +44,24 @@ pub async fn run_with_endpoints(
     endpoints: watch::Receiver<Vec<Endpoint>>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
+    run(config, endpoints.into(), listeners, shutdown).await
+}
+
+/// Runs a front on the endpoints of `source`, until `shutdown` and the end of what is under way.
+pub async fn run(
+    config: Config,
+    source: Source,
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
     // Outlives `shutdown`: what is held still needs its endpoints, and the scalers still need to know of it.
     let background = CancellationToken::new();
     let _guard = background.clone().drop_guard();
     let tasks = TaskTracker::new();
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
+    let dialer = Dialer::new(&config.scaler_tls, &config.scalers)?;
+    let Feed { endpoints, has_list } = source.follow(&config, &mut registry, &tasks, &background);
     let (changed, news) = watch::channel(());
     let start = |name: &str| {
         let (to_probe, probes) = mpsc::unbounded_channel();
@@ -83,11 +78,12 @@ pub async fn run_with_endpoints(
     let services = proxy.services.clone();
     metrics::register_gauges(&mut registry, services.clone());
     tasks.spawn(follow(services.clone(), config.clone(), endpoints, background.clone()));
-    let reporter = Reporter::new(services.clone(), config.endpoints.concurrency.get(), news);
-    for scaler in config.scalers.iter().filter_map(|scaler| parse_scaler(scaler).ok()) {
-        tasks.spawn(Arc::clone(&reporter).run(scaler, background.clone()));
+    let concurrency = config.endpoints.concurrency.get();
+    let reporter = Reporter::new(services.clone(), concurrency, news, (dialer, metrics));
+    for scaler in &config.scalers {
+        tasks.spawn(Arc::clone(&reporter).run(scaler.clone(), background.clone()));
     }
-    let (ready, is_ready) = watch::channel(Ok(()));
+    let (ready, is_ready) = watch::channel(readiness(*has_list.borrow()));
     let router = Admin { ready: is_ready, registry: Arc::new(registry) }.router();
     let router = router.merge(debug(services.clone()));
     tasks.spawn(async_admin(listeners.admin, router, background.clone()));
@@ -95,7 +91,7 @@ pub async fn run_with_endpoints(
     let server = Server::new(proxy, &config.bounds);
     let closing = CancellationToken::new();
     tokio::join!(server.accept(listeners.service, &closing), async {
-        shutdown.cancelled().await;
+        tell_when_ready(&ready, has_list, &shutdown).await;
         let _ = ready.send(Err("draining"));
         tokio::time::sleep(NOTICE).await;
         closing.cancel();
@@ -113,6 +109,25 @@ pub async fn run_with_endpoints(
     Ok(())
 }
 
+/// A front that has never had a list would hold what another one could serve. One whose source is away later keeps
+/// its list, and serves by it.
+const fn readiness(has_list: bool) -> Result<(), &'static str> {
+    if has_list { Ok(()) } else { Err("no list of endpoints yet") }
+}
+
+/// Returns on `shutdown`.
+async fn tell_when_ready(
+    ready: &watch::Sender<Result<(), &'static str>>,
+    mut has_list: watch::Receiver<bool>,
+    shutdown: &CancellationToken,
+) {
+    let first_list = has_list.wait_for(|has_list| *has_list);
+    if shutdown.run_until_cancelled(first_list).await.is_some() {
+        let _ = ready.send(readiness(true));
+        shutdown.cancelled().await;
+    }
+}
+
 fn settings(config: &Config, name: &str) -> Settings {
     Settings {
         name: name.into(),
@@ -127,16 +142,12 @@ fn settings(config: &Config, name: &str) -> Settings {
 }
 
 fn proxy(config: &Config, metrics: &Arc<Metrics>, start: impl Fn(&str) -> Arc<Service>) -> Proxy {
-    let mut services = vec![start(&config.service)];
-    let mut routes = Vec::new();
-    for route in &config.routes {
-        let known = services.iter().find(|service| *service.name == *route.service).cloned();
-        let service = known.unwrap_or_else(|| {
-            services.push(start(&route.service));
-            Arc::clone(&services[services.len() - 1])
-        });
-        routes.push((route.clone(), service));
-    }
+    let services: Vec<_> = config.service_names().into_iter().map(start).collect();
+    let of = |route: &Route| {
+        let found = services.iter().find(|service| *service.name == *route.service);
+        Arc::clone(found.unwrap_or(&services[0]))
+    };
+    let routes = config.routes.iter().map(|route| (route.clone(), of(route))).collect();
     Proxy {
         services,
         routes,
@@ -169,7 +180,8 @@ async fn follow(
                 named.map_or(is_default, |named| *named == *service.name)
                     && seen.insert(endpoint.authority.clone())
             });
-            service.update(of_service.map(|endpoint| upstream(&config, endpoint)).collect());
+            let of_service: Vec<_> = of_service.cloned().collect();
+            service.update(&of_service, |endpoint| upstream(&config, endpoint));
         }
         if !matches!(background.run_until_cancelled(endpoints.changed()).await, Some(Ok(()))) {
             return;
@@ -186,13 +198,13 @@ fn warn_of_strangers(services: &[Arc<Service>], listed: &[Endpoint]) {
     }
 }
 
-fn upstream(config: &Config, endpoint: &Endpoint) -> Arc<Upstream> {
+fn upstream(config: &Config, endpoint: &Endpoint) -> Upstream {
     let concurrency = endpoint.concurrency.unwrap_or(config.endpoints.concurrency).get();
     let connections = Connections {
         connect_timeout: config.endpoints.connect_timeout,
         idle_timeout: config.endpoints.upstream_idle,
     };
-    Arc::new(Upstream::new(endpoint.clone(), concurrency, connections))
+    Upstream::new(endpoint.clone(), concurrency, connections)
 }
 
 fn debug(services: Vec<Arc<Service>>) -> Router {

@@ -1,5 +1,5 @@
-//! One service: its endpoints, its held requests and its counters, behind one lock. A slot that is given back goes to
-//! the next in line. The choices are `admission`'s; this page carries them out.
+//! One service: what requests, probes and lists of endpoints do to its state, one at a time, and who is told of it. A
+//! slot that is given back goes to the next in line. The choices are `admission`'s; this page carries them out.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,8 +7,8 @@ use std::{
 };
 
 use spotscale_decide::{
-    admission::{self, Admission, Ask, Limits, Load, Reason, Tier},
-    units::{Millis, Requests},
+    admission::{self, Admission, Ask, Limits, Reason, Tier},
+    units::Millis,
 };
 use spotscale_proto::demand::ServiceDemand;
 use tokio::{
@@ -17,13 +17,14 @@ use tokio::{
 };
 
 use super::{
-    cold_start::{ColdStarts, millis},
-    fleet::{self, Fleet, SeatId, SeatView},
+    endpoint::Endpoint,
+    fleet::{self, SeatId},
     lease::{Held, Lease},
     metrics::Metrics,
     probe::ToProbe,
     queue::{Queue, Ticket, Waiter},
     retry::Budget,
+    state::{ServiceView, State},
     upstream::Upstream,
 };
 
@@ -57,24 +58,6 @@ pub(super) struct Settings {
     pub(super) retry_per_second_min: u32,
 }
 
-#[derive(Debug)]
-struct State {
-    fleet: Fleet,
-    queue: Queue,
-    cold: ColdStarts,
-    totals: Totals,
-    draining: bool,
-}
-
-/// Counters since the start, as the demand report carries them.
-#[derive(Debug, Default)]
-struct Totals {
-    arrivals: u64,
-    served: u64,
-    service_micros: u64,
-    service_seconds_squared: f64,
-}
-
 /// Where a request stands after it has asked.
 #[derive(Debug)]
 pub(super) enum Entry {
@@ -91,27 +74,9 @@ pub(super) struct Turned {
     pub(super) retry_after: Millis,
 }
 
-/// Everything about a service at one moment, for people and metrics.
-#[derive(Debug, serde::Serialize)]
-pub(super) struct ServiceView {
-    pub(super) service: String,
-    pub(super) load: Load,
-    pub(super) in_flight: u64,
-    pub(super) oldest_held_ms: u64,
-    pub(super) arrivals_total: u64,
-    pub(super) served_total: u64,
-    pub(super) endpoints: Vec<SeatView>,
-}
-
 impl Service {
     pub(super) fn new(settings: Settings, links: Links) -> Arc<Self> {
-        let state = State {
-            fleet: Fleet::default(),
-            queue: Queue::default(),
-            cold: ColdStarts::new(settings.cold_start_guess),
-            totals: Totals::default(),
-            draining: false,
-        };
+        let state = State::new(settings.cold_start_guess);
         let budget = Budget::new(settings.retry_ratio, settings.retry_per_second_min);
         let Settings { name, limits, .. } = settings;
         Arc::new(Self { name, budget, limits, state: Mutex::new(state), links })
@@ -148,9 +113,13 @@ impl Service {
         self.join(self.lock(), ticket, bytes)
     }
 
-    /// Takes a new list of endpoints.
-    pub(super) fn update(self: &Arc<Self>, listed: Vec<Arc<Upstream>>) {
-        let new = self.lock().fleet.update(listed);
+    /// Takes a new list of endpoints; `connect` makes the clients of those that are new.
+    pub(super) fn update(
+        self: &Arc<Self>,
+        listed: &[Endpoint],
+        connect: impl Fn(&Endpoint) -> Upstream,
+    ) {
+        let new = self.lock().fleet.update(listed, connect);
         for endpoint in new {
             let _ = self.links.to_probe.send(endpoint);
         }
@@ -238,35 +207,11 @@ impl Service {
 
     /// What the scalers are told.
     pub(super) fn demand(&self, concurrency_default: u32) -> ServiceDemand {
-        let now = Instant::now();
-        let state = self.lock();
-        let (endpoints, slots) = state.fleet.ready_sums();
-        ServiceDemand {
-            service: self.name.to_string(),
-            held: state.queue.len(),
-            in_flight: state.fleet.outstanding(),
-            oldest_held_ms: millis(state.queue.oldest(now)).0,
-            arrivals_total: state.totals.arrivals,
-            served_total: state.totals.served,
-            service_micros_total: state.totals.service_micros,
-            service_seconds_squared_total: state.totals.service_seconds_squared,
-            endpoints,
-            concurrency_per_endpoint: slots.checked_div(endpoints).unwrap_or(concurrency_default),
-        }
+        self.lock().demand(&self.name, concurrency_default)
     }
 
     pub(super) fn view(&self) -> ServiceView {
-        let now = Instant::now();
-        let state = self.lock();
-        ServiceView {
-            service: self.name.to_string(),
-            load: state.load(now),
-            in_flight: state.fleet.outstanding(),
-            oldest_held_ms: millis(state.queue.oldest(now)).0,
-            arrivals_total: state.totals.arrivals,
-            served_total: state.totals.served,
-            endpoints: state.fleet.view(),
-        }
+        self.lock().view(&self.name)
     }
 
     /// Joins the line. A longer line can make the bridge worth taking, so somebody in it may be able to go.
@@ -304,39 +249,5 @@ impl Service {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under it, so a poisoned lock holds nothing half-done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn load(&self, now: Instant) -> Load {
-        Load {
-            held: Requests(self.queue.len()),
-            held_bytes: self.queue.bytes(),
-            gpu: self.fleet.load(Tier::Gpu),
-            cpu: self.fleet.load(Tier::Cpu),
-            cold_start: self.cold.view(now),
-            draining: self.draining,
-        }
-    }
-
-    fn next_grant(&mut self) -> Option<(SeatId, Arc<Upstream>, Waiter)> {
-        if self.queue.is_empty() {
-            return None;
-        }
-        let tier = admission::tier(&self.load(Instant::now()))?;
-        let (seat, upstream) = self.fleet.take(tier, fastrand::u64(..))?;
-        let Some(waiter) = self.queue.next() else {
-            self.fleet.release(seat);
-            return None;
-        };
-        Some((seat, upstream, waiter))
-    }
-}
-
-impl Totals {
-    fn count(&mut self, took: Duration) {
-        self.served += 1;
-        self.service_micros += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.service_seconds_squared += took.as_secs_f64().powi(2);
     }
 }

@@ -1,23 +1,36 @@
-//! Where the list of endpoints comes from outside of a cluster: flags, and a file that is watched. Everything else in
-//! the front only knows the watch channel that the list comes through.
+//! Where the list of endpoints comes from: another part of the process, flags and a file that is watched, or a cluster.
+//! Everything else in the front only knows the watch channel that the list comes through.
 
 use std::{path::Path, time::Duration};
 
+use prometheus_client::registry::Registry;
 use tokio::{sync::watch, time::MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     config::Config,
     endpoint::{Endpoint, EndpointError},
+    kubernetes::{Cluster, ClusterError},
 };
 
 /// The content is compared, not the time stamp: Kubernetes swaps mounted files by symbolic link.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// A file that gives no list of endpoints.
+/// Why there is no list of endpoints to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
+    /// Of the file of endpoints.
+    #[error("--upstreams-file: {0}")]
+    File(#[from] FileError),
+    /// Of the cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+/// A file that gives no list of endpoints.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
     /// It cannot be read.
     #[error("{path}: {source}")]
     Read {
@@ -44,8 +57,63 @@ pub enum SourceError {
     },
 }
 
+/// Where a front gets its endpoints from.
+pub struct Source(Kind);
+
+enum Kind {
+    Given(watch::Receiver<Vec<Endpoint>>),
+    Flags(Vec<Endpoint>),
+    Cluster(Box<Cluster>),
+}
+
+/// The list, now and from now on.
+pub(super) struct Feed {
+    pub(super) endpoints: watch::Receiver<Vec<Endpoint>>,
+    /// False until the first list has been had.
+    pub(super) has_list: watch::Receiver<bool>,
+}
+
+impl Source {
+    /// What the flags name. A file is read, and a cluster looked for, but nothing is called yet.
+    pub async fn of(config: &Config) -> Result<Self, SourceError> {
+        Ok(Self(if config.kubernetes.kubernetes {
+            Kind::Cluster(Box::new(Cluster::find(config).await?))
+        } else {
+            Kind::Flags(initial(config)?)
+        }))
+    }
+
+    /// Follows it until `end`.
+    pub(super) fn follow(
+        self,
+        config: &Config,
+        registry: &mut Registry,
+        tasks: &TaskTracker,
+        end: &CancellationToken,
+    ) -> Feed {
+        let list = match self.0 {
+            Kind::Cluster(cluster) => return cluster.watch(registry, tasks, end),
+            Kind::Given(list) => list,
+            Kind::Flags(first) => {
+                let (sender, list) = watch::channel(first);
+                if config.upstreams_file.is_some() {
+                    tasks.spawn(watch_file(config.clone(), sender, end.clone()));
+                }
+                list
+            }
+        };
+        Feed { endpoints: list, has_list: watch::channel(true).1 }
+    }
+}
+
+impl From<watch::Receiver<Vec<Endpoint>>> for Source {
+    fn from(list: watch::Receiver<Vec<Endpoint>>) -> Self {
+        Self(Kind::Given(list))
+    }
+}
+
 /// The list to start with.
-pub(super) fn initial(config: &Config) -> Result<Vec<Endpoint>, SourceError> {
+pub(super) fn initial(config: &Config) -> Result<Vec<Endpoint>, FileError> {
     let mut list = config.upstreams.clone();
     if let Some(path) = &config.upstreams_file {
         list.extend(read(path)?);
@@ -54,15 +122,11 @@ pub(super) fn initial(config: &Config) -> Result<Vec<Endpoint>, SourceError> {
 }
 
 /// Publishes the list whenever the file changes. A file that has become wrong is reported, and the last list stays.
-pub(super) async fn watch_file(
-    config: Config,
-    list: watch::Sender<Vec<Endpoint>>,
-    shutdown: CancellationToken,
-) {
+async fn watch_file(config: Config, list: watch::Sender<Vec<Endpoint>>, end: CancellationToken) {
     let mut ticks = tokio::time::interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_error = String::new();
-    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+    while end.run_until_cancelled(ticks.tick()).await.is_some() {
         match initial(&config) {
             Ok(new) => {
                 last_error.clear();
@@ -77,18 +141,18 @@ pub(super) async fn watch_file(
     }
 }
 
-fn read(path: &Path) -> Result<Vec<Endpoint>, SourceError> {
+fn read(path: &Path) -> Result<Vec<Endpoint>, FileError> {
     let shown = || path.display().to_string();
-    let refuse = |source| SourceError::Read { path: shown(), source };
+    let refuse = |source| FileError::Read { path: shown(), source };
     if std::fs::metadata(path).map_err(refuse)?.len() > FILE_BYTES_MAX {
-        return Err(SourceError::TooLarge { path: shown() });
+        return Err(FileError::TooLarge { path: shown() });
     }
     let text = std::fs::read_to_string(path).map_err(refuse)?;
     let lines = text.lines().map(str::trim).enumerate();
     lines
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .map(|(index, line)| {
-            let wrong = |source| SourceError::Line { path: shown(), line: index + 1, source };
+            let wrong = |source| FileError::Line { path: shown(), line: index + 1, source };
             line.parse().map_err(wrong)
         })
         .collect()

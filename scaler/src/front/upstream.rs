@@ -69,14 +69,14 @@ impl Failure {
 
     fn of(error: &ClientError) -> Self {
         if error.is_connect() {
-            return Self::Connect(chain(error));
+            return Self::Connect(innermost(error));
         }
         match error.source().and_then(|source| source.downcast_ref::<hyper::Error>()) {
             // hyper cancels a request only while it still holds all of it.
             Some(hyper) if hyper.is_canceled() => Self::Unsent,
             Some(hyper) if is_refused(hyper) => Self::Refused,
-            Some(hyper) if hyper.is_parse() => Self::Malformed(chain(hyper)),
-            _ => Self::Broken(chain(error)),
+            Some(hyper) if hyper.is_parse() => Self::Malformed(innermost(hyper)),
+            _ => Self::Broken(innermost(error)),
         }
     }
 }
@@ -146,7 +146,7 @@ fn is_refused(error: &hyper::Error) -> bool {
 }
 
 /// The innermost cause says most: the outer ones only repeat that a request failed.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

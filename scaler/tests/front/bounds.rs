@@ -70,7 +70,9 @@ fn a_wrong_flag_is_named_with_what_would_work() {
         ("--retry-ratio", "2", "0 to 1"),
         ("--head-bytes", "100", "8192"),
         ("--hold-requests", "0", "1 or more"),
-        ("--scaler", "scaler:6000", "http://HOST:PORT"),
+        ("--scaler", "https://scaler:6000", "--scaler-ca"),
+        ("--scaler-ca", "ca.crt", "no --scaler is https://"),
+        ("--scaler-cert", "tls.crt", "together"),
         ("--idempotent-path", "v1", "from /"),
     ] {
         let error = config(&[flag, value]).validate().unwrap_err().to_string();

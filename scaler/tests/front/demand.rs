@@ -9,7 +9,10 @@ use spotscale_proto::demand::{
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Server, ServerTlsConfig},
+};
 
 use crate::{
     replicas::Replica,
@@ -39,26 +42,34 @@ impl Demand for Scaler {
 }
 
 /// A running scaler, and all that it is told.
-struct Running {
-    address: SocketAddr,
-    reports: mpsc::UnboundedReceiver<DemandReport>,
-    dead: CancellationToken,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) reports: mpsc::UnboundedReceiver<DemandReport>,
+    pub(crate) dead: CancellationToken,
 }
 
 impl Running {
     async fn at(address: &str) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+        Self::serve(Server::builder(), address).await
+    }
+
+    pub(crate) async fn with_tls(address: &str, tls: ServerTlsConfig) -> Self {
+        Self::serve(Server::builder().tls_config(tls).unwrap(), address).await
+    }
+
+    async fn serve(mut server: Server, address: &str) -> Self {
+        let listener = bind(address).await;
         let address = listener.local_addr().unwrap();
         let (sender, reports) = mpsc::unbounded_channel();
         let dead = CancellationToken::new();
-        let server = tonic::transport::Server::builder()
+        let server = server
             .add_service(DemandServer::new(Scaler { reports: sender, dead: dead.clone() }))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(dead.clone().run_until_cancelled_owned(server));
         Self { address, reports, dead }
     }
 
-    async fn until(&mut self, is_right: impl Fn(&DemandReport) -> bool) -> DemandReport {
+    pub(crate) async fn until(&mut self, is_right: impl Fn(&DemandReport) -> bool) -> DemandReport {
         let wanted = async {
             loop {
                 let report = self.reports.recv().await.unwrap();
@@ -69,6 +80,19 @@ impl Running {
         };
         tokio::time::timeout(PATIENCE, wanted).await.expect("never reported")
     }
+}
+
+/// The port may still be held by the scaler that was there before.
+async fn bind(address: &str) -> TcpListener {
+    let bound = async {
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return listener,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, bound).await.expect("the port is not given back")
 }
 
 #[tokio::test]
@@ -110,7 +134,6 @@ async fn a_quiet_front_reports_every_second_and_a_restarted_scaler_is_found_agai
     assert!(second.sequence > first.sequence);
     scaler.dead.cancel();
     drop(scaler);
-    tokio::time::sleep(Duration::from_millis(100)).await;
     let mut scaler = Running::at(&address).await;
     let third = scaler.until(|_| true).await;
     assert!(third.sequence > second.sequence && third.front == second.front);

@@ -122,18 +122,6 @@ async fn a_request_that_always_fails_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_refused_http2_stream_is_retried_whatever_the_method() {
-    let front = Front::start(&[]).await;
-    let (refuses, good) = (crate::replicas::refuse_streams().await, Replica::quick().await);
-    front.list(&[format!("h2c://{refuses} tier=gpu"), good.with("tier=cpu")]);
-    front.until_ready(2).await;
-    let answer = front.post("/", "picture").await;
-    assert_eq!((answer.status, &answer.body[..]), (200, &b"POST / picture"[..]));
-    let retries = r#"spotscale_front_retries_total{service="default",reason="refused_stream"}"#;
-    assert!((front.metric(retries).await - 1.0).abs() < f64::EPSILON);
-}
-
-#[tokio::test]
 async fn many_requests_survive_a_killed_replica() {
     let front = std::sync::Arc::new(Front::start(POST_IS_SAFE).await);
     let (dies, stays) = (Replica::quick().await, Replica::quick().await);

@@ -11,7 +11,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use spotscale_scaler::front::{Config, Endpoint, Error, run, run_with_endpoints};
+use spotscale_scaler::front::{Config, Endpoint, Error, Source, run, run_with_endpoints};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +62,10 @@ impl Front {
     pub(crate) async fn start_alone(flags: &[&str]) -> Self {
         let unused = watch::channel(Vec::new()).0;
         Self::launch(flags, unused, |config, listeners, shutdown| {
-            tokio::spawn(run(config, listeners, shutdown))
+            tokio::spawn(async move {
+                let source = Source::of(&config).await.unwrap();
+                run(config, source, listeners, shutdown).await
+            })
         })
         .await
     }

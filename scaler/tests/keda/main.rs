@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admin;
+#[path = "../authority/mod.rs"]
+mod authority;
 mod contract;
 mod harness;
 mod metadata;

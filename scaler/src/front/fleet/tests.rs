@@ -1,19 +1,23 @@
 //! The sums that choices rest on, held against a recount through long random histories.
 
 use super::*;
-use crate::front::{endpoint::Endpoint, upstream::Connections};
+use crate::front::upstream::Connections;
 
-fn upstream(line: &str) -> Arc<Upstream> {
+fn upstream(endpoint: &Endpoint) -> Upstream {
     let second = Duration::from_secs(1);
     let connections = Connections { connect_timeout: second, idle_timeout: second };
-    let endpoint: Endpoint = line.parse().unwrap();
     let concurrency = endpoint.concurrency.map_or(1, std::num::NonZeroU32::get);
-    Arc::new(Upstream::new(endpoint, concurrency, connections))
+    Upstream::new(endpoint.clone(), concurrency, connections)
+}
+
+fn update(fleet: &mut Fleet, lines: &[&str]) -> Vec<(SeatId, Arc<Upstream>)> {
+    let listed: Vec<Endpoint> = lines.iter().map(|line| line.parse().unwrap()).collect();
+    fleet.update(&listed, upstream)
 }
 
 fn fleet(lines: &[&str]) -> (Fleet, Vec<SeatId>) {
     let mut fleet = Fleet::default();
-    let new = fleet.update(lines.iter().map(|line| upstream(line)).collect());
+    let new = update(&mut fleet, lines);
     let ids: Vec<SeatId> = new.into_iter().map(|(id, _)| id).collect();
     for id in &ids {
         assert_eq!(fleet.ready(*id), Some(State::Probing));
@@ -49,8 +53,8 @@ fn the_sums_are_right_after_any_history() {
                 3 => drop(fleet.eject(id)),
                 4 => drop(fleet.ready(id)),
                 _ => {
-                    let listed = lines.iter().filter(|_| random.u8(..4) > 0);
-                    let new = fleet.update(listed.map(|line| upstream(line)).collect());
+                    let listed = lines.into_iter().filter(|_| random.u8(..4) > 0);
+                    let new = update(&mut fleet, &listed.collect::<Vec<_>>());
                     ids.extend(new.into_iter().map(|(id, _)| id));
                 }
             }
@@ -78,8 +82,8 @@ fn of_two_the_less_busy_share_is_taken() {
 fn an_endpoint_that_returns_while_it_finishes_keeps_its_count() {
     let (mut fleet, ids) = fleet(&["http://a:1"]);
     fleet.take(Tier::Gpu, 0).unwrap();
-    assert!(fleet.update(Vec::new()).is_empty());
-    let back = fleet.update(vec![upstream("http://a:1")]);
+    assert!(update(&mut fleet, &[]).is_empty());
+    let back = update(&mut fleet, &["http://a:1"]);
     assert_eq!(back[0].0, ids[0]);
     fleet.ready(ids[0]);
     assert!(fleet.take(Tier::Gpu, 0).is_none());
