@@ -24,7 +24,7 @@ demo: build ## Play a day of traffic on this machine, from zero replicas to zero
 .PHONY: test
 test: ## Get what the tests need and run them all
 	cargo build
-	parts=$$($(SETUP) runtime pictures python browser cluster model --spotscale $(TARGET)/debug/spotscale)
+	parts=$$($(SETUP) runtime pictures python browser cluster crds model --spotscale $(TARGET)/debug/spotscale)
 	eval "$$parts"
 	cargo test --workspace
 
@@ -43,6 +43,12 @@ fmt: ## Format the source
 .PHONY: gen
 gen: ## Generate the code of the .proto files anew
 	SPOTSCALE_GENERATE=1 cargo test -p spotscale-proto --test generated
+
+.PHONY: manifests
+manifests: ## Render manifests/install.yaml from the chart anew
+	eval "$$($(SETUP) cluster)"
+	manifest=$$(HELM="$$SPOTSCALE_CLUSTER/bin/helm" scripts/render.sh)
+	echo "$$manifest" > manifests/install.yaml
 
 .PHONY: model
 model: build ## Bring ResNet-50 of the ONNX Model Zoo, or write its stand-in with seeded weights

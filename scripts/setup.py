@@ -3,12 +3,15 @@
     python3 scripts/setup.py PART [PART ...]
 
     runtime   the ONNX Runtime library (PyPI wheel, else the official release archive)
+    runtime-cuda
+              the same for NVIDIA GPUs, x86-64 only; CUDA 13 and cuDNN 9 are the system's to have
     pictures  a few photographs that the scikit-image wheel ships as test data
     model     ResNet-50 v1 of the ONNX Model Zoo; where it cannot be reached, the same architecture with seeded
               weights, written by `spotscale model` (--spotscale names the program)
     python    a virtual environment with the clients and references that the tests compare against
     browser   Chromium and its driver, for the test of the console page
     cluster   a Kubernetes control plane, KEDA and Helm, built from the Go modules of tests/cluster/programs
+    crds      custom resource definitions of Karpenter, Gateway API, the Prometheus operator and cert-manager
 
 The cache is $SPOTSCALE_CACHE, else ~/.cache/spotscale. With --print-env each part prints the
 shell line that exports where it is.
@@ -25,6 +28,7 @@ import sys
 import tarfile
 import zipfile
 
+from crds import crds as bring_crds
 from download import Failed, download, say, sha256
 from programs import programs
 
@@ -45,6 +49,11 @@ RUNTIME = {
         "linux-aarch64",
     ),
 }
+RUNTIME_CUDA_WHEEL = (
+    f"onnxruntime-gpu=={RUNTIME_VERSION}",
+    "manylinux_2_28_x86_64",
+    "f9a79e13492ce69cf58d7b97a7639bf407c8a4db291d9f6125131eac1d5758b9",
+)
 PICTURES_WHEEL = (
     "scikit-image==0.26.0",
     "manylinux_2_28_x86_64",
@@ -151,6 +160,17 @@ def runtime_archive(name, library):
         place(file.extractfile(f"{stem}/lib/libonnxruntime.so.{RUNTIME_VERSION}"), library)
 
 
+def runtime_cuda():
+    library = CACHE / f"onnxruntime-cuda-{RUNTIME_VERSION}/libonnxruntime.so"
+    if not library.exists():
+        with zipfile.ZipFile(wheel(*RUNTIME_CUDA_WHEEL)) as file:
+            # The providers are looked for beside the library, which comes last: it says that all are there.
+            for name in ("_providers_shared.so", "_providers_cuda.so", f".so.{RUNTIME_VERSION}"):
+                place(file.open(f"onnxruntime/capi/libonnxruntime{name}"),
+                      library.with_name("libonnxruntime" + name.removesuffix(f".{RUNTIME_VERSION}")))
+    return {"ORT_DYLIB_PATH": library}
+
+
 def pictures():
     folder = CACHE / "pictures"
     with_suffix = {f"{name}{suffix}" for name in PICTURES for suffix in (".png", ".jpg")}
@@ -205,8 +225,13 @@ def cluster():
     return {"SPOTSCALE_CLUSTER": programs(CACHE)}
 
 
+def crds():
+    return {"SPOTSCALE_CRDS": bring_crds(CACHE)}
+
+
 def main():
-    parts = {"runtime": runtime, "pictures": pictures, "python": python, "browser": browser, "cluster": cluster}
+    parts = {"runtime": runtime, "pictures": pictures, "python": python, "browser": browser, "cluster": cluster,
+             "crds": crds, "runtime-cuda": runtime_cuda}
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="+", choices=[*parts, "model"])

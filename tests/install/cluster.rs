@@ -1,0 +1,176 @@
+//! A real API server takes everything without a warning, under Pod Security `restricted`, and keeps nothing of it.
+
+use std::{collections::BTreeSet, path::Path, process::Output};
+
+use kube::ResourceExt as _;
+use spotscale_test_cluster::{
+    TestCluster,
+    apply::{apply, documents},
+    keda::until_established,
+    until,
+};
+use tokio::sync::OnceCell;
+
+use crate::render::{examples, run};
+
+/// The cluster, with the definitions of other projects.
+pub(crate) async fn cluster() -> &'static TestCluster {
+    static PREPARED: OnceCell<&TestCluster> = OnceCell::const_new();
+    let prepare = || async {
+        let cluster = TestCluster::shared();
+        let client = cluster.client().await;
+        let folder = std::env::var_os("SPOTSCALE_CRDS").expect("SPOTSCALE_CRDS: run `make test`");
+        for entry in Path::new(&folder).read_dir().unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let definitions = documents(&text).unwrap();
+            apply(&client, "default", &definitions).await.unwrap();
+            for definition in definitions {
+                until_established(&client, &definition.name_any()).await.unwrap();
+            }
+        }
+        cluster
+    };
+    PREPARED.get_or_init(prepare).await
+}
+
+pub(crate) fn helm(args: &[&str]) -> Output {
+    run("helm", args, TestCluster::shared().kubeconfig())
+}
+
+pub(crate) fn kubectl(args: &[&str]) -> Output {
+    run("kubectl", args, TestCluster::shared().kubeconfig())
+}
+
+/// What a call printed, which must have succeeded without a word on standard error.
+pub(crate) fn quiet(output: &Output) -> String {
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{complained}");
+    assert_eq!(complained, "", "warnings, or worse");
+    said.into_owned()
+}
+
+/// Makes a namespace refuse pods that are not `restricted`, and warn of what would make such pods.
+fn restrict(namespace: &str) {
+    let level = |mode: &str| format!("pod-security.kubernetes.io/{mode}=restricted");
+    quiet(&kubectl(&["label", "namespace", namespace, &level("enforce"), &level("warn")]));
+}
+
+/// Waits until the API server has admitted the pods of a role.
+async fn until_pods(namespace: &str, role: &str, count: usize) {
+    let selector = format!("--selector=app.kubernetes.io/component={role}");
+    let condition = || async {
+        let listed = quiet(&kubectl(&["get", "pods", "-n", namespace, &selector, "-o", "name"]));
+        Ok(listed.lines().count() == count)
+    };
+    until(&format!("{count} pods of {role} in {namespace}"), condition).await.unwrap();
+}
+
+/// The objects of a namespace that were not there when it was new. Not asked for: events, which end by themselves, and
+/// Endpoints, whose reading is a warning.
+fn leftovers(namespace: &str) -> BTreeSet<String> {
+    let kinds = quiet(&kubectl(&["api-resources", "--namespaced", "--verbs=list", "-o", "name"]));
+    let is_asked = |kind: &&str| !kind.starts_with("events") && *kind != "endpoints";
+    let kinds: Vec<_> = kinds.lines().filter(is_asked).collect();
+    let listed =
+        kubectl(&["get", &kinds.join(","), "-n", namespace, "-o", "name", "--ignore-not-found"]);
+    let of_kubernetes = ["configmap/kube-root-ca.crt", "serviceaccount/default"];
+    let listed = quiet(&listed);
+    listed.lines().filter(|name| !of_kubernetes.contains(name)).map(str::to_owned).collect()
+}
+
+/// Waits until a release has left nothing behind.
+async fn until_gone(namespace: &str, release: &str) {
+    let selector = format!("--selector=app.kubernetes.io/instance={release}");
+    let condition = || async {
+        let cluster_wide =
+            kubectl(&["get", "clusterroles,clusterrolebindings", &selector, "-o", "name"]);
+        let left = leftovers(namespace);
+        anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
+        let cluster_wide = quiet(&cluster_wide);
+        anyhow::ensure!(cluster_wide.is_empty(), "left behind: {cluster_wide}");
+        Ok(true)
+    };
+    until(&format!("{namespace} to be empty"), condition).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn helm_installs_upgrades_and_uninstalls_without_a_trace() {
+    let namespace = cluster().await.namespace("helm").await;
+    restrict(&namespace);
+    let chart = ["manifests/chart", "--namespace", &namespace];
+    let before = leftovers(&namespace);
+    assert!(before.is_empty(), "{before:?}");
+    let notes = quiet(&helm(&[&["install", "demo"], chart.as_slice()].concat()));
+    assert!(notes.contains("port-forward service/demo-spotscale-front"), "{notes}");
+    for (role, count) in [("scaler", 2), ("front", 2), ("model", 1)] {
+        until_pods(&namespace, role, count).await;
+    }
+    let changes = [
+        "--set=model.gpuResource=nvidia.com/gpu,prometheus.podMonitors=true,ipv6=true",
+        "--set=tls.enabled=true,tls.mutual=true,tls.issuer.name=own,scaler.replicas=3",
+        "--set=front.service.type=LoadBalancer,model.volume.image.reference=models:1",
+    ];
+    quiet(&helm(&[&["upgrade", "demo"], chart.as_slice(), &changes].concat()));
+    until_pods(&namespace, "scaler", 4).await;
+    assert!(leftovers(&namespace).iter().any(|name| name.starts_with("podmonitor")));
+    quiet(&helm(&["uninstall", "demo", "--namespace", &namespace, "--wait"]));
+    until_gone(&namespace, "demo").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_applies_install_yaml_and_every_example_would_do_beside_it() {
+    cluster().await;
+    let apply = ["apply", "--server-side", "--validate=strict", "--filename"];
+    quiet(&kubectl(&[apply.as_slice(), &["manifests/install.yaml"]].concat()));
+    for (role, count) in [("scaler", 2), ("front", 2), ("model", 1)] {
+        until_pods("spotscale", role, count).await;
+    }
+    quiet(&kubectl(&["create", "namespace", "vision"]));
+    restrict("vision");
+    for example in examples() {
+        let said = quiet(&kubectl(&[apply.as_slice(), &[&example, "--dry-run=server"]].concat()));
+        assert!(said.contains("(server dry run)"), "{example}: {said}");
+    }
+    quiet(&kubectl(&["delete", "--filename", "manifests/install.yaml"]));
+    until_gone("spotscale", "spotscale").await;
+}
+
+/// What an account may do in a namespace beyond what every account may.
+fn rights(account: (&str, &str), namespace: &str) -> BTreeSet<String> {
+    let list = |(namespace_of, name): (&str, &str)| -> BTreeSet<String> {
+        let user = format!("--as=system:serviceaccount:{namespace_of}:{name}");
+        let args = ["auth", "can-i", "--list", "--no-headers", &user, "-n", namespace];
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        quiet(&kubectl(&args)).lines().map(words).collect()
+    };
+    let everybody = list(("kube-system", "nobody"));
+    assert!(!everybody.is_empty());
+    list(account).difference(&everybody).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_front_may_read_what_it_follows_and_the_others_nothing() {
+    let cluster = cluster().await;
+    let (own, other) = (cluster.namespace("own").await, cluster.namespace("other").await);
+    let service = format!("front.services[0].name={other}/detector,front.services[0].path=/x");
+    quiet(&helm(&["install", "rights", "manifests/chart", "-n", &own, "--set", &service]));
+    let nodes = "nodes [] [] [list watch]".to_owned();
+    let slices = "endpointslices.discovery.k8s.io [] [] [list watch]".to_owned();
+    let both = BTreeSet::from([nodes.clone(), slices.clone()]);
+    let front = (own.as_str(), "rights-spotscale-front");
+    assert_eq!(rights(front, &own), both);
+    assert_eq!(rights(front, &other), both);
+    assert_eq!(rights(front, "kube-system"), [nodes].into());
+    for role in ["scaler", "model"] {
+        let account = format!("rights-spotscale-{role}");
+        quiet(&kubectl(&["get", "serviceaccount", &account, "-n", &own]));
+        assert_eq!(rights((&own, &account), &own), BTreeSet::new(), "{role}");
+    }
+    let blind = ["--set", "front.watchNodes=false"];
+    quiet(&helm(
+        &[&["upgrade", "rights", "manifests/chart", "-n", &own], blind.as_slice()].concat(),
+    ));
+    assert_eq!(rights(front, &own), [slices].into());
+    assert_eq!(rights(front, &other), BTreeSet::new(), "rights outlived the service");
+}

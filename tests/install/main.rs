@@ -1,0 +1,17 @@
+//! The chart, what is rendered from it, and the examples: by Helm and kubectl, against a real API server with a real
+//! KEDA, and against the program whose flags they set.
+//!
+//! Needs the parts that `make test` brings: the programs of the test cluster, the definitions of other projects.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod cluster;
+mod images;
+mod network;
+mod object;
+mod pods;
+mod program;
+mod render;
+mod rendered;
+mod running;
+mod values;

@@ -1,0 +1,248 @@
+//! What the pods of the chart look like, under the values that change them.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::json;
+
+use crate::{
+    object::{Object, find, of_kind},
+    render::{render, try_render},
+};
+
+/// Everything that is off by default.
+const ALL_ON: [&str; 5] = [
+    "model.gpuResource=nvidia.com/gpu,model.volume.emptyDir.sizeLimit=1Gi",
+    "tls.enabled=true,tls.mutual=true,tls.issuer.name=own",
+    "prometheus.podMonitors=true,prometheus.url=http://prometheus:9090",
+    "front.service.type=LoadBalancer,front.services[0].name=a/b,front.services[0].host=b",
+    "priorityClassName=high,imagePullSecrets[0]=registry",
+];
+
+fn deployment(values: &[&str], role: &str) -> Object {
+    find(&render(values), "Deployment", &format!("spotscale-{role}")).clone()
+}
+
+#[test]
+fn every_pod_is_locked_down_bounded_and_probed() {
+    for values in [[].as_slice(), &ALL_ON] {
+        let objects = render(values);
+        assert_eq!(of_kind(&objects, "Deployment").count(), 3);
+        for deployment in of_kind(&objects, "Deployment") {
+            let (name, container) = (deployment.name(), deployment.container());
+            assert_eq!(container.at("/securityContext/readOnlyRootFilesystem"), true, "{name}");
+            let writable: Vec<_> = container
+                .items("/volumeMounts")
+                .into_iter()
+                .filter(|mount| mount.at("/readOnly") != true)
+                .map(|mount| mount.text("/mountPath").to_owned())
+                .collect();
+            assert!(writable.iter().all(|path| path == "/tmp"), "{name}: {writable:?}");
+            let calls_api_server = name == "spotscale-front";
+            let mounts = deployment.at("/spec/template/spec/automountServiceAccountToken");
+            assert_eq!(mounts, calls_api_server, "{name}");
+            for bound in ["requests/cpu", "requests/memory", "limits/memory"] {
+                assert!(container.at(&format!("/resources/{bound}")).is_string(), "{name} {bound}");
+            }
+            for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+                assert!(container.at(&format!("/{probe}")).is_object(), "{name} {probe}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_ports_of_a_pod_are_those_that_it_listens_on() {
+    for deployment in of_kind(&render(&[]), "Deployment") {
+        let listens = deployment.args().into_iter().filter(|arg| arg.contains("listen="));
+        let listens: BTreeSet<u64> =
+            listens.map(|arg| arg.rsplit_once(':').unwrap().1.parse().unwrap()).collect();
+        let ports = deployment.container().items("/ports").into_iter();
+        let ports: BTreeSet<_> =
+            ports.map(|port| port.at("/containerPort").as_u64().unwrap()).collect();
+        assert_eq!(listens, ports, "{}", deployment.name());
+    }
+}
+
+#[test]
+fn a_pod_outlives_its_own_drain_and_a_front_what_it_holds() {
+    let patient = ["front.timeoutSeconds=900,front.preStopSeconds=60"];
+    for values in [[].as_slice(), &patient] {
+        for deployment in of_kind(&render(values), "Deployment") {
+            let seconds =
+                |value: &serde_json::Value| Duration::from_secs(value.as_u64().unwrap_or(0));
+            let grace = seconds(deployment.at("/spec/template/spec/terminationGracePeriodSeconds"));
+            let container = deployment.container();
+            let hook = seconds(container.at("/lifecycle/preStop/sleep/seconds"));
+            let drain = deployment.flag_duration("drain-timeout");
+            assert!(grace > hook + drain, "{}: {grace:?} {hook:?} {drain:?}", deployment.name());
+        }
+        let front = find(&render(values), "Deployment", "spotscale-front").clone();
+        assert!(front.flag_duration("drain-timeout") >= front.flag_duration("timeout"));
+    }
+}
+
+#[test]
+fn the_number_of_models_is_left_to_the_scaled_object() {
+    assert_eq!(deployment(&[], "model").at("/spec/replicas"), &json!(null));
+    assert_eq!(deployment(&["scaler.replicas=3"], "scaler").at("/spec/replicas"), 3);
+}
+
+#[test]
+fn a_gpu_brings_its_image_limit_toleration_and_device() {
+    let plain = deployment(&[], "model");
+    assert_eq!(plain.container().text("/image"), "spotscale:0.1.0");
+    assert_eq!(plain.flag("device").unwrap(), "cpu");
+    let gpu =
+        "model.gpuResource=nvidia.com/mig-1g\\.10gb,image.repository=registry.example/spotscale";
+    let on_gpu = deployment(&[gpu], "model");
+    let container = on_gpu.container();
+    assert_eq!(container.text("/image"), "registry.example/spotscale:0.1.0-cuda");
+    assert_eq!(container.at("/resources/limits/nvidia.com~1mig-1g.10gb"), 1);
+    assert_eq!(container.text("/resources/limits/memory"), "2Gi");
+    let tolerations = on_gpu.items("/spec/template/spec/tolerations");
+    assert!(tolerations.iter().any(|one| one.text("/key") == "nvidia.com/gpu"), "{tolerations:?}");
+    assert_eq!(on_gpu.flag("device").unwrap(), "cuda");
+    assert_eq!(
+        deployment(&[gpu], "front").container().text("/image"),
+        "registry.example/spotscale:0.1.0"
+    );
+}
+
+#[test]
+fn only_pods_with_ipv6_listen_on_it() {
+    assert_eq!(deployment(&[], "front").flag("listen").unwrap(), "0.0.0.0:8080");
+    for deployment in of_kind(&render(&["ipv6=true"]), "Deployment") {
+        assert!(deployment.flag("listen").unwrap().starts_with("[::]:"), "{}", deployment.name());
+    }
+}
+
+#[test]
+fn the_hpa_has_no_tolerance_where_kubernetes_can_do_without() {
+    for (version, value, zero) in [
+        ("1.34.9", "auto", false),
+        ("1.35.0", "auto", true),
+        ("1.36.1-eks-1234567", "auto", true),
+        ("1.34.9", "always", true),
+        ("1.36.0", "never", false),
+    ] {
+        let value = format!("model.hpaZeroTolerance={value}");
+        let objects = try_render(&["--kube-version", version, "--set", &value]).unwrap();
+        let behavior = find(&objects, "ScaledObject", "spotscale-model")
+            .at("/spec/advanced/horizontalPodAutoscalerConfig/behavior");
+        let expected = if zero { json!(0) } else { json!(null) };
+        for direction in ["scaleUp", "scaleDown"] {
+            assert_eq!(behavior[direction]["tolerance"], expected, "{version} {value}");
+            assert_eq!(behavior[direction]["stabilizationWindowSeconds"], 0);
+        }
+    }
+}
+
+#[test]
+fn keda_and_the_front_find_every_replica_of_the_scaler() {
+    let objects = render(&[]);
+    let service = find(&objects, "Service", "spotscale-scaler");
+    assert_eq!(service.text("/spec/clusterIP"), "None");
+    let host = "spotscale-scaler.spotscale.svc:6000";
+    let front = find(&objects, "Deployment", "spotscale-front");
+    assert_eq!(front.flag("scaler").unwrap(), format!("http://{host}"));
+    let scaled = find(&objects, "ScaledObject", "spotscale-model");
+    assert_eq!(scaled.text("/spec/triggers/0/metadata/scalerAddress"), host);
+    let meant = scaled.text("/spec/triggers/0/metadata/service");
+    assert_eq!(meant, front.flag("service").unwrap(), "they mean different services");
+    assert_eq!(meant, "spotscale/spotscale-model");
+}
+
+#[test]
+fn tls_gives_each_side_its_own_secrets_and_no_more() {
+    let objects =
+        render(&["tls.enabled=true,tls.mutual=true,tls.serverSecret=s,tls.clientSecret=c"]);
+    assert_eq!(of_kind(&objects, "Certificate").count(), 0);
+    let scaler = find(&objects, "Deployment", "spotscale-scaler");
+    assert_eq!(scaler.flag("tls-client-ca").unwrap(), "/tls/ca.crt");
+    assert_eq!(scaler.text("/spec/template/spec/volumes/0/secret/secretName"), "s");
+    let front = find(&objects, "Deployment", "spotscale-front");
+    assert!(front.flag("scaler").unwrap().starts_with("https://"));
+    let sources = front.items("/spec/template/spec/volumes/0/projected/sources");
+    assert_eq!(
+        sources[0].at("/secret"),
+        &json!({ "name": "s", "items": [{ "key": "ca.crt", "path": "ca.crt" }] })
+    );
+    assert_eq!(sources[1].text("/secret/name"), "c");
+    let targets =
+        find(&objects, "TriggerAuthentication", "spotscale-model").items("/spec/secretTargetRef");
+    let targets: Vec<_> = targets
+        .iter()
+        .map(|one| (one.text("/parameter"), one.text("/name"), one.text("/key")))
+        .collect();
+    let expected = [
+        ("caCert", "s", "ca.crt"),
+        ("tlsClientCert", "c", "tls.crt"),
+        ("tlsClientKey", "c", "tls.key"),
+    ];
+    assert_eq!(targets, expected);
+}
+
+#[test]
+fn cert_manager_issues_the_secrets_that_are_mounted() {
+    let objects = render(&["tls.enabled=true,tls.mutual=true,tls.issuer.name=own"]);
+    let server = find(&objects, "Certificate", "spotscale-scaler");
+    let scaled = find(&objects, "ScaledObject", "spotscale-model");
+    let address = scaled.text("/spec/triggers/0/metadata/scalerAddress");
+    assert_eq!(Some(server.text("/spec/dnsNames/0")), address.strip_suffix(":6000"));
+    let mounted = find(&objects, "Deployment", "spotscale-scaler").clone();
+    let mounted = mounted.text("/spec/template/spec/volumes/0/secret/secretName");
+    assert_eq!(server.text("/spec/secretName"), mounted);
+    let client = find(&objects, "Certificate", "spotscale-client");
+    let sources = find(&objects, "Deployment", "spotscale-front")
+        .items("/spec/template/spec/volumes/0/projected/sources");
+    assert_eq!(client.text("/spec/secretName"), sources[1].text("/secret/name"));
+}
+
+#[test]
+fn a_service_elsewhere_is_routed_to_read_and_reached() {
+    let values = [
+        "front.services[0].name=vision/detector,front.services[0].path=/detector",
+        "front.services[0].backends[0].service=gpus/detector,front.services[0].backends[0].tier=gpu",
+        "front.services[0].backends[1].service=cpus/detector,front.services[0].backends[1].port=8000",
+    ];
+    let objects = render(&values);
+    let front = find(&objects, "Deployment", "spotscale-front");
+    assert_eq!(front.flag("route").unwrap(), "vision/detector=/detector");
+    let args = front.args();
+    for wanted in [
+        "--kubernetes-service=gpus/detector service=vision/detector tier=gpu",
+        "--kubernetes-service=cpus/detector:8000 service=vision/detector",
+    ] {
+        assert!(args.iter().any(|arg| arg == wanted), "{wanted} is not in {args:?}");
+    }
+    let namespaces = |kind| -> BTreeSet<String> {
+        of_kind(&objects, kind).map(|one| one.text("/metadata/namespace").to_owned()).collect()
+    };
+    let expected = ["cpus", "gpus", "spotscale"].map(str::to_owned).into();
+    assert_eq!(namespaces("Role"), expected);
+    assert_eq!(namespaces("RoleBinding"), expected);
+}
+
+#[test]
+fn a_front_that_may_not_read_nodes_is_told_not_to() {
+    let objects = render(&["front.watchNodes=false"]);
+    assert_eq!(of_kind(&objects, "ClusterRole").count(), 0);
+    assert_eq!(of_kind(&objects, "ClusterRoleBinding").count(), 0);
+    let front = find(&objects, "Deployment", "spotscale-front");
+    assert_eq!(front.flag("kubernetes-nodes").unwrap(), "false");
+}
+
+#[test]
+fn pod_monitors_scrape_the_port_with_the_metrics() {
+    assert_eq!(of_kind(&render(&[]), "PodMonitor").count(), 0);
+    let objects = render(&["prometheus.podMonitors=true,prometheus.podMonitorLabels.release=main"]);
+    for (role, port) in [("scaler", "admin"), ("front", "admin"), ("model", "http")] {
+        let name = format!("spotscale-{role}");
+        let monitor = find(&objects, "PodMonitor", &name);
+        assert_eq!(monitor.text("/metadata/labels/release"), "main");
+        assert_eq!(monitor.text("/spec/podMetricsEndpoints/0/port"), port);
+        let labels = find(&objects, "Deployment", &name).strings("/spec/template/metadata/labels");
+        let selector = monitor.strings("/spec/selector/matchLabels");
+        assert!(selector.iter().all(|(key, value)| labels.get(key) == Some(value)), "{role}");
+    }
+}

@@ -1,0 +1,78 @@
+//! Wrong values are refused, and told so that one knows what to change.
+
+use crate::render::try_render;
+
+fn refusal(values: &[&str]) -> String {
+    let args: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
+    match try_render(&args) {
+        Err(complaint) => complaint,
+        Ok(_) => panic!("{values:?} were taken"),
+    }
+}
+
+#[test]
+fn the_schema_refuses_a_wrong_value_and_names_it() {
+    for (value, complaint) in [
+        ("font.replicas=2", "additional properties 'font' not allowed"),
+        ("front.replica=2", "at '/front': additional properties 'replica' not allowed"),
+        ("front.replicas=0", "at '/front/replicas': minimum: got 0, want 1"),
+        ("front.timeoutSeconds=2m", "at '/front/timeoutSeconds': got string, want integer"),
+        ("front.service.type=Load", "at '/front/service/type': value must be one of 'ClusterIP'"),
+        (
+            "front.services[0].name=detector",
+            "at '/front/services/0/name': 'detector' does not match",
+        ),
+        ("front.services[0].path=/x", "at '/front/services/0': missing property 'name'"),
+        ("image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of 'Always'"),
+        ("image.repository=spotscale:0.1.0", "at '/image/repository'"),
+        ("scaler.args[0]=stray", "at '/scaler/args/0'"),
+        ("scaler.resources.requests.cpu=much", "at '/scaler/resources/requests/cpu'"),
+        ("scaler.resources.request.cpu=1", "additional properties 'request' not allowed"),
+        ("prometheus.url=prometheus:9090", "at '/prometheus/url'"),
+        ("model.models[0]=resnet50", "at '/model/models/0': 'resnet50' does not match"),
+        ("model.trigger.sloMs=250", "at '/model/trigger/sloMs': got number, want string"),
+        ("model.gpuResource=gpu", "at '/model/gpuResource': 'gpu' does not match"),
+        ("model.hpaZeroTolerance=true", "value must be one of 'auto', 'always', 'never'"),
+    ] {
+        let refusal = refusal(&[value]);
+        assert!(refusal.contains(complaint), "{value} said:\n{refusal}");
+        let lines = refusal.lines().filter(|line| line.starts_with("- at")).count();
+        assert!(lines >= 1, "{value} said:\n{refusal}");
+    }
+}
+
+#[test]
+fn values_that_need_each_other_are_refused_alone() {
+    let twice = "front.services[0].name=a/b,front.services[0].path=/b,front.services[0].host=b";
+    for (values, complaint) in [
+        (
+            "tls.enabled=true",
+            "tls.enabled needs tls.issuer.name (cert-manager) or tls.serverSecret",
+        ),
+        ("tls.mutual=true", "tls.mutual needs tls.enabled"),
+        (
+            "tls.enabled=true,tls.mutual=true,tls.serverSecret=server",
+            "tls.mutual needs tls.issuer.name (cert-manager) or tls.clientSecret",
+        ),
+        ("prometheus.queries.gpu=up", "prometheus.queries needs prometheus.url"),
+        ("model.minReplicas=30", "model.minReplicas is more than model.maxReplicas"),
+        ("model.enabled=false", "one service must have neither path nor host"),
+        (
+            "front.services[0].name=a/b",
+            "spotscale/spotscale-model, a/b all take what fits no other",
+        ),
+        (twice, "front.services: a/b has both path and host"),
+    ] {
+        let refusal = refusal(&[values]);
+        assert!(refusal.contains(complaint), "{values} said:\n{refusal}");
+    }
+    let overruled = ["--set-string", "model.trigger.maxReplicas=5"];
+    let refusal = try_render(&overruled).unwrap_err();
+    assert!(refusal.contains("set model.maxReplicas instead"), "{refusal}");
+}
+
+#[test]
+fn a_cluster_that_is_too_old_is_refused() {
+    let refusal = try_render(&["--kube-version", "1.29.0"]).unwrap_err();
+    assert!(refusal.contains("requires kubeVersion: >=1.30.0-0"), "{refusal}");
+}
