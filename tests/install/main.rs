@@ -7,6 +7,7 @@
 
 mod cluster;
 mod images;
+mod loss;
 mod network;
 mod object;
 mod pods;

@@ -36,15 +36,15 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const LABEL: &str = "test.spotscale.dev/of";
 
 /// A namespace with a release of the chart, and the machines that its pods run on.
-struct Install {
-    namespace: String,
+pub(crate) struct Install {
+    pub(crate) namespace: String,
     client: Client,
-    kubelet: Kubelet,
+    pub(crate) kubelet: Kubelet,
     http: HttpClient<HttpConnector, Full<Bytes>>,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
-fn needed(variable: &str) -> PathBuf {
+pub(crate) fn needed(variable: &str) -> PathBuf {
     std::env::var_os(variable).unwrap_or_else(|| panic!("{variable}: run `make test`")).into()
 }
 
@@ -55,7 +55,7 @@ fn image() -> Image {
 
 impl Install {
     /// Two machines, and nothing on them.
-    async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         let cluster = cluster().await;
         let namespace = cluster.namespace(name).await;
         // Others in this cluster have pods too, which are not meant to run.
@@ -80,7 +80,7 @@ impl Install {
     }
 
     /// `helm VERB` with these values, until all of it is ready.
-    async fn helm(&self, verb: &str, mut values: Value) {
+    pub(crate) async fn helm(&self, verb: &str, mut values: Value) {
         let here = json!({
             "nodeSelector": { LABEL: self.namespace },
             "tolerations": [{ "key": LABEL, "operator": "Exists" }],
@@ -103,7 +103,7 @@ impl Install {
     }
 
     /// The running pods of a role.
-    fn pods(&self, role: &str) -> Vec<Running> {
+    pub(crate) fn pods(&self, role: &str) -> Vec<Running> {
         let prefix = format!("spotscale-{role}-");
         self.kubelet.pods().into_iter().filter(|pod| pod.name.starts_with(&prefix)).collect()
     }
@@ -116,7 +116,7 @@ impl Install {
     }
 
     /// The pods that a load balancer may choose of a Service, as the API server has them now.
-    async fn ready_addresses(&self, service: &str) -> Vec<String> {
+    pub(crate) async fn ready_addresses(&self, service: &str) -> Vec<String> {
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &self.namespace);
         let of_service =
             ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
@@ -148,7 +148,7 @@ impl Install {
     }
 
     /// Has KEDA call one scaler by its address.
-    async fn lead_keda_to_the_scaler(&self) {
+    pub(crate) async fn lead_keda_to_the_scaler(&self) {
         let kind = kube::core::GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
         let kind = kube::core::ApiResource::from_gvk(&kind);
         let objects: Api<kube::api::DynamicObject> =
