@@ -6,8 +6,8 @@
     runtime-cuda
               the same for NVIDIA GPUs, x86-64 only; CUDA 13 and cuDNN 9 are the system's to have
     pictures  a few photographs that the scikit-image wheel ships as test data
-    model     ResNet-50 v1 of the ONNX Model Zoo; where it cannot be reached, the same architecture with seeded
-              weights, written by `spotscale model` (--spotscale names the program)
+    model     ResNet-50 v1 of the ONNX Model Zoo and the names of its classes; where it cannot be reached, the same
+              architecture with seeded weights, written by `spotscale model` (--spotscale names the program)
     python    a virtual environment with the clients and references that the tests compare against
     browser   Chromium and its driver, for the test of the console page
     cluster   a Kubernetes control plane, KEDA and Helm, built from the Go modules of tests/cluster/programs
@@ -18,6 +18,7 @@ shell line that exports where it is.
 """
 
 import argparse
+import io
 import os
 import pathlib
 import platform
@@ -28,6 +29,7 @@ import sys
 import tarfile
 import zipfile
 
+import labels
 from crds import crds as bring_crds
 from download import Failed, download, say, sha256
 from programs import programs
@@ -71,12 +73,18 @@ MODEL_URLS = [
     "https://media.githubusercontent.com/media/onnx/models/main/validated/vision/classification/resnet/model/"
     "resnet50-v1-12.onnx",
 ]
+# Only its list of class names is read: what a data file of a pure Python wheel says is the same on every machine.
+LABELS_WHEEL = (
+    "timm==1.0.31",
+    "any",
+    "5bd50f7d0fe6d09bf9285ac2523234a1b7e6bf075c0be3e7aed09139fcb617c7",
+)
 
 
-def run(*command):
+def run(*command, stdout=sys.stderr):
     """Runs a command whose output is the user's progress; its failure is ours."""
     try:
-        subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
+        return subprocess.run([str(word) for word in command], check=True, stdout=stdout, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise Failed(str(error)) from error
 
@@ -185,21 +193,41 @@ def pictures():
 
 def model(program):
     real = CACHE / "models" / MODEL["name"]
-    seeded = real.with_name("resnet50-v1-12-seeded.onnx")
     override = os.environ.get("SPOTSCALE_MODEL_URLS")
     urls = override.split() if override else MODEL_URLS
     try:
         download(real, urls, MODEL["size"], MODEL["sha256"])
+        name_classes(real)
         return {"SPOTSCALE_MODEL": real}
     except Failed as error:
         say(f"the model zoo cannot be reached ({error})")
-    if not seeded.exists():
-        if not program:
-            raise Failed("build spotscale first: it writes the stand-in with seeded weights (--spotscale PATH)")
+    return {"SPOTSCALE_MODEL": stand_in(program, real)}
+
+
+def stand_in(program, real):
+    """The model with seeded weights, as this program writes it. It gets no class names: they would mislead."""
+    if not program:
+        raise Failed("build spotscale first: it writes the stand-in with seeded weights (--spotscale PATH)")
+    checksum = run(program, "model", "--print-sha256", stdout=subprocess.PIPE).stdout.strip()
+    seeded = real.with_name(f"{real.stem}-seeded-{checksum[:12]}.onnx")
+    if not seeded.exists() or sha256(seeded) != checksum:
         say("writing the same architecture with seeded weights instead; every answer will say so")
         run(program, "model", "--out", seeded)
+        if sha256(seeded) != checksum:
+            raise Failed(f"{program} wrote another model than it says")
     say(f"using {seeded.name}: its weights are seeded, its answers mean nothing")
-    return {"SPOTSCALE_MODEL": seeded}
+    return seeded
+
+
+def name_classes(model_file):
+    """Puts the names of the classes beside a trained model, where the inference server looks for them."""
+    beside = model_file.with_suffix(".labels.txt")
+    if beside.exists():
+        return
+    try:
+        place(io.BytesIO(labels.page(wheel(*LABELS_WHEEL)).encode()), beside)
+    except Failed as error:
+        say(f"the names of the classes did not come ({error}): answers number them")
 
 
 def python():

@@ -9,19 +9,25 @@ use spotscale_inference::seeded;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file to write; it appears only when it is whole.
-    #[arg(long)]
-    out: PathBuf,
+    #[arg(long, required_unless_present = "print_sha256")]
+    out: Option<PathBuf>,
     /// The same seed writes the same bytes.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = seeded::SEED)]
     seed: u64,
+    /// Write nothing: print the SHA-256 of the default seed's file, which tells whether a kept one is still good.
+    #[arg(long, conflicts_with_all = ["out", "seed"])]
+    print_sha256: bool,
 }
 
 pub(crate) fn main(args: &Args) -> anyhow::Result<()> {
-    if let Some(folder) = args.out.parent() {
+    let Some(out) = &args.out else {
+        return writeln!(std::io::stdout(), "{}", seeded::SHA256).context("cannot print");
+    };
+    if let Some(folder) = out.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    seeded::write_resnet50(&args.out, args.seed, |progress| {
+    seeded::write_resnet50(out, args.seed, |progress| {
         let _ = writeln!(
             std::io::stderr(),
             "model: {} of {} layers",

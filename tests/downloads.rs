@@ -29,13 +29,16 @@ fn content() -> Bytes {
     (0..SIZE).map(|i| (i * 31 % 251) as u8).collect()
 }
 
-/// Serves the content at `/whole`, breaks it off half-way at `/broken`, and other bytes at `/wrong`.
+/// Serves the content at `/whole`, breaks it off half-way at `/broken`, and other bytes at `/wrong`. At `/long` it
+/// announces a byte too many, at `/endless` it announces nothing and never ends.
 async fn serve() -> (SocketAddr, Ranges) {
     let ranges = Ranges::default();
     let app = Router::new()
         .route("/whole", get(whole))
         .route("/broken", get(broken))
         .route("/wrong", get(|| async { vec![0_u8; SIZE] }))
+        .route("/long", get(|| async { vec![0_u8; SIZE + 1] }))
+        .route("/endless", get(endless))
         .with_state(ranges.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -60,6 +63,10 @@ async fn broken() -> Response {
     let half = Ok(content().slice(..SIZE / 2));
     let body = Body::from_stream(stream::iter([half, Err(std::io::Error::other("gone"))]));
     ([(header::CONTENT_LENGTH, SIZE)], body).into_response()
+}
+
+async fn endless() -> Body {
+    Body::from_stream(stream::repeat_with(|| Ok::<_, std::io::Error>(vec![0; 1 << 16])))
 }
 
 async fn download(dest: &Path, urls: &[String]) -> Output {
@@ -109,4 +116,22 @@ async fn wrong_bytes_are_refused_and_the_next_address_is_tried() {
     let urls = ["missing", "wrong", "whole"].map(|path| format!("http://{server}/{path}"));
     assert!(download(&dest, &urls).await.status.success());
     assert_whole(&dest);
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_long_is_refused_as_soon_as_that_shows() {
+    let (server, _) = serve().await;
+    let folder = tempfile::tempdir().unwrap();
+    let dest = folder.path().join("model");
+    for (path, complaint) in [
+        ("long", "offers 3000001 bytes where 3000000 were expected"),
+        ("endless", "sends more than the expected 3000000 bytes"),
+    ] {
+        let refused = download(&dest, &[format!("http://{server}/{path}")]).await;
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && why.contains(complaint), "{path}: {why}");
+        assert!(!dest.exists());
+        let part = std::fs::metadata(dest.with_extension("part")).map_or(0, |part| part.len());
+        assert!(part <= SIZE as u64, "{path} left {part} bytes");
+    }
 }

@@ -5,16 +5,14 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::State as From,
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
 };
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::state::State;
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Clone)]
 struct Shown {
@@ -30,11 +28,7 @@ pub(crate) fn router(states: watch::Receiver<Option<State>>, registry: Arc<Regis
 }
 
 async fn metrics(From(shown): From<Shown>) -> Response {
-    let mut text = String::new();
-    match encode(&mut text, &shown.registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+    spotscale_admin::metrics(&shown.registry)
 }
 
 async fn plan(From(shown): From<Shown>) -> Response {

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, tim
 
 use serde::Serialize;
 
-use crate::engine::{Device, LibraryError, PICTURE_LEN, library};
+use crate::{
+    engine::{Device, LibraryError, PICTURE_LEN, library},
+    image::BYTES_PER_PIXEL,
+};
 
 /// A tensor of one picture, in 32-bit floats.
 const PICTURE_BYTES: usize = PICTURE_LEN * size_of::<f32>();
@@ -13,6 +16,7 @@ const PICTURE_BYTES: usize = PICTURE_LEN * size_of::<f32>();
 /// Each model is a thread and a session of its own.
 const MODELS_MAX: usize = 64;
 const BATCH_MAX: usize = 1024;
+const DECODE_MEMORY_MAX: usize = 1 << 40;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -66,11 +70,16 @@ pub struct Config {
     #[arg(long, env = "SPOTSCALE_INFERENCE_MAX_PIXELS", default_value_t = 7680 * 4320)]
     pub max_pixels: u64,
 
+    /// Most memory for pictures that are being decoded, in bytes, reckoned as 12 bytes a pixel; more of them wait. Has to
+    /// do for one picture of --max-pixels
+    #[arg(long, env = "SPOTSCALE_INFERENCE_MAX_DECODE_MEMORY", default_value_t = 512 << 20)]
+    pub max_decode_memory: usize,
+
     /// Most requests at one time on both ports; with --max-body it bounds the memory for bodies
     #[arg(long, env = "SPOTSCALE_INFERENCE_MAX_REQUESTS", default_value_t = 128)]
     pub max_requests: usize,
 
-    /// Most open connections to the HTTP port
+    /// Most open connections to each of the two ports
     #[arg(long, env = "SPOTSCALE_INFERENCE_MAX_CONNECTIONS", default_value_t = 1024)]
     pub max_connections: usize,
 
@@ -179,6 +188,8 @@ impl Config {
         within("queue", self.queue, self.max_batch..=1_000_000)?;
         within("max-body", self.max_body, PICTURE_BYTES..=1 << 30)?;
         within("max-pixels", pixels, 1..=1_000_000_000)?;
+        let largest = pixels * BYTES_PER_PIXEL as usize;
+        within("max-decode-memory", self.max_decode_memory, largest..=DECODE_MEMORY_MAX)?;
         within("max-requests", self.max_requests, 1..=1_000_000)?;
         within("max-connections", self.max_connections, 1..=1_000_000)?;
         lasting("request-timeout", self.request_timeout, MILLISECOND..=HOUR)?;

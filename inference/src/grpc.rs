@@ -1,13 +1,12 @@
 //! The gRPC port: the open inference protocol v2, its health and metadata calls included.
 
-use std::{collections::HashMap, io, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request as HttpRequest, State},
     middleware::{self, Next},
     response::Response as HttpResponse,
 };
-use futures::StreamExt as _;
 use spotscale_proto::inference::{
     InferTensorContents, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
     ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ServerLiveRequest,
@@ -18,15 +17,11 @@ use spotscale_proto::inference::{
     model_infer_response::InferOutputTensor,
     model_metadata_response::TensorMetadata,
 };
-use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Code, Request, Response, Status,
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Code, Request, Response, Status, service::Routes, transport::Server};
 
 use crate::{
+    accept::Connections,
     engine::EngineError,
     error::ServeError,
     http::status,
@@ -42,14 +37,15 @@ use crate::{
 const PROTOCOL: &str = "grpc";
 /// How often a silent client is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// A connection on which not even that is answered is cut off, and so is one on which HTTP/2 never begins: it would keep
+/// its place among the connections for ever.
+const SILENCE_MAX: Duration = Duration::from_secs(75);
 /// What a message may take to arrive beyond the request's own time, so that an ordinary late one closes its own account.
 const ARRIVAL_MARGIN: Duration = Duration::from_secs(1);
-/// Pause after an accept that failed: out of file descriptors, it fails again at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown`, then until the open requests are answered.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    connections: Connections,
     service: Arc<Service>,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
@@ -63,17 +59,10 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)).then(paced),
+            connections.cut_after(SILENCE_MAX).into_stream(),
             shutdown.cancelled_owned(),
         )
         .await
-}
-
-async fn paced(accepted: io::Result<TcpStream>) -> io::Result<TcpStream> {
-    if accepted.is_err() {
-        tokio::time::sleep(ACCEPT_PAUSE).await;
-    }
-    accepted
 }
 
 /// Refuses an inference that is beyond the limit before its message is read.
@@ -262,3 +251,6 @@ fn as_status(error: &ServeError) -> Status {
     };
     Status::new(code, error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

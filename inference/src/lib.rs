@@ -1,12 +1,14 @@
 //! The bundled model server: image classification with ONNX Runtime.
 //!
-//! A request goes from a port (`http`, `grpc`) through `service` into the `queue` of a `model`; the
-//! model's own thread (`worker`) takes batches from it (`batching` says when) and runs them on an
-//! `engine`. Engines see tensors only; ports never see an engine. `start` makes a model of a file,
-//! and `run` is the life of it all.
+//! A request goes from a port (`accept`, `http`, `grpc`) through `service`, its picture through
+//! `decoding`, into the `queue` of a `model`; the model's own thread (`worker`) takes batches from it
+//! (`batching` says when) and runs them on an `engine`. Engines see tensors only; ports never see an
+//! engine. `start` makes a model of a file, and `run` is the life of it all.
 
+mod accept;
 mod batching;
 mod config;
+mod decoding;
 mod engine;
 mod error;
 mod grpc;

@@ -60,7 +60,7 @@ struct LoadLabels {
 /// A part of the time that an answer takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// From bytes to a tensor, waiting for a core included.
+    /// From bytes to a tensor, waiting for a core and for memory included.
     Decode,
     /// From a tensor to the start of its batch.
     Queue,
@@ -88,6 +88,8 @@ pub(crate) struct Metrics {
     pub(crate) registry: Registry,
     /// Requests being worked on, over both ports.
     pub(crate) in_flight: Gauge,
+    /// Bytes set aside for the pictures that are being decoded.
+    pub(crate) decode_memory: Gauge,
     requests: Family<RequestLabels, Counter>,
     stages: Family<StageLabels, Histogram>,
     dropped: Family<DropLabels, Counter>,
@@ -117,6 +119,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("spotscale_inference"),
             in_flight: Gauge::default(),
+            decode_memory: Gauge::default(),
             requests: Family::default(),
             stages: Family::new_with_constructor(seconds),
             dropped: Family::default(),
@@ -133,6 +136,12 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("requests", "Requests answered", self.requests.clone());
         registry.register("in_flight", "Requests being worked on", self.in_flight.clone());
+        registry.register_with_unit(
+            "decode_memory",
+            "Memory set aside for decoding",
+            Unit::Bytes,
+            self.decode_memory.clone(),
+        );
         registry.register_with_unit(
             "stage",
             "Time of an answered request by stage",

@@ -11,7 +11,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, Listeners, grpc, http,
+    Config, Listeners,
+    accept::Connections,
+    grpc, http,
     metrics::Metrics,
     model::{Model, Registry},
     service::{Service, State},
@@ -144,15 +146,16 @@ fn serve(
     closing: &CancellationToken,
 ) -> JoinSet<Result<(), Error>> {
     let mut ports = JoinSet::new();
-    let (connections_max, on_http) = (config.max_connections, closing.clone());
-    let router = http::router(Arc::clone(&service));
+    let [http, grpc] = [listeners.http, listeners.grpc]
+        .map(|listener| Connections::new(listener, config.max_connections));
+    let (router, on_http) = (http::router(Arc::clone(&service)), closing.clone());
     ports.spawn(async move {
-        http::serve(listeners.http, router, connections_max, on_http).await;
+        http::serve(http, router, on_http).await;
         Ok(())
     });
     let on_grpc = closing.clone();
     ports.spawn(async move {
-        let served = grpc::serve(listeners.grpc, service, on_grpc).await;
+        let served = grpc::serve(grpc, service, on_grpc).await;
         served.map_err(|error| Error::Port { port: "grpc", reason: error.to_string() })
     });
     ports

@@ -11,8 +11,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     Config,
+    decoding::Decoding,
     error::ServeError,
-    image::Limits,
     metrics::{Metrics, ModelLabels, Stage},
     model::{Model, Registry},
     queue::{Answer, Room},
@@ -20,8 +20,6 @@ use crate::{
 
 /// The header by which a client says how many milliseconds its answer is worth waiting for.
 pub(crate) const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
-/// Bytes that a decoder may need for each pixel: 16-bit RGBA twice over.
-const DECODER_BYTES_PER_PIXEL: u64 = 16;
 
 /// Where the service is in its life.
 #[derive(Clone)]
@@ -37,12 +35,11 @@ pub(crate) enum State {
 pub(crate) struct Service {
     pub(crate) state: watch::Receiver<State>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) limits: Limits,
+    pub(crate) decoding: Decoding,
     pub(crate) max_body: usize,
     /// One permit for each request that may be worked on.
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) request_timeout: Duration,
-    cores: Arc<Semaphore>,
 }
 
 /// Times of one answered request.
@@ -60,18 +57,14 @@ impl Service {
         state: watch::Receiver<State>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let pixels_max = config.max_pixels;
+        let decoding = Decoding::new(config, metrics.decode_memory.clone());
         Self {
             state,
             metrics,
-            limits: Limits {
-                pixels_max,
-                alloc_bytes_max: pixels_max.saturating_mul(DECODER_BYTES_PER_PIXEL),
-            },
+            decoding,
             max_body: config.max_body,
             requests: Arc::new(Semaphore::new(config.max_requests)),
             request_timeout: config.request_timeout,
-            cores: Arc::new(Semaphore::new(config.cpu_threads())),
         }
     }
 
@@ -109,21 +102,6 @@ impl Service {
         account.close(400);
         let wrong = format!("{TIMEOUT_HEADER} is a whole number of milliseconds, not `{text}`");
         Err(ServeError::Request(wrong))
-    }
-
-    /// Runs `work` on a core of the bounded pool for decoding.
-    pub(crate) async fn on_core<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, ServeError> + Send + 'static,
-    ) -> Result<T, ServeError> {
-        let core = Arc::clone(&self.cores).acquire_owned().await;
-        let core = core.map_err(|_| ServeError::Internal)?;
-        let run = move || {
-            let outcome = work();
-            drop(core);
-            outcome
-        };
-        tokio::task::spawn_blocking(run).await.map_err(|_| ServeError::Internal)?
     }
 
     /// From a tensor to its scores.

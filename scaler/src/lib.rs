@@ -1,6 +1,7 @@
 //! KEDA's external scaler (gRPC) and the request-holding front (HTTP).
 
-pub mod admin;
 pub mod front;
 pub mod keda;
 pub mod span;
+
+pub use spotscale_admin as admin;

@@ -6,24 +6,21 @@ use std::net::SocketAddr;
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
 };
+use spotscale_admin::{healthz, openmetrics};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::http;
 
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const END: &str = "# EOF\n";
 
 /// The routes; `roles` are the admin ports.
 pub(super) fn router(roles: Vec<SocketAddr>) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/metrics", get(metrics))
-        .with_state(roles)
+    Router::new().route("/healthz", get(healthz)).route("/metrics", get(metrics)).with_state(roles)
 }
 
 /// Serves until `shutdown`; streams that are open then are cut.
@@ -52,5 +49,5 @@ async fn metrics(State(roles): State<Vec<SocketAddr>>) -> Response {
         }
     }
     all.push_str(END);
-    ([(header::CONTENT_TYPE, OPENMETRICS)], all).into_response()
+    openmetrics(all)
 }

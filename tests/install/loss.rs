@@ -97,9 +97,10 @@ fn values(folder: &Path) -> Value {
     })
 }
 
-fn tiny_model(folder: &Path) -> PathBuf {
-    let models = folder.join("models");
-    std::fs::create_dir(&models).unwrap();
+/// Not in a temporary folder, of which a pod has its own.
+fn tiny_model() -> PathBuf {
+    let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("loss-models");
+    std::fs::create_dir_all(&models).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("inference/tests/python/tiny_model.py");
     let written = Command::new(needed("SPOTSCALE_PYTHON")).arg(script).arg(&models).status();
     assert!(written.unwrap().success());
@@ -158,7 +159,7 @@ async fn on_a_thread<const N: usize>(args: [&str; N]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_hundred_thousand_requests_none_is_lost_while_pods_die_and_every_role_is_rolled() {
     let install = Install::new("loss").await;
-    install.helm("install", values(&tiny_model(install.folder.path()))).await;
+    install.helm("install", values(&tiny_model())).await;
     install.lead_keda_to_the_scaler().await;
     let traffic = Arc::new(Traffic {
         http: HttpClient::builder(TokioExecutor::new()).build_http(),

@@ -2,6 +2,11 @@
 //!
 //! On demand = floor + (spot wanted - spot READY), the rule of `SkyServe` (arXiv 2411.01438), with two waits: a
 //! gap must last before on-demand capacity takes over, and spot must be steady before it is given back.
+//!
+//! The first wait is for spot to get somewhere, so it begins anew with every pod's worth that becomes ready beyond the
+//! most that was ready before: a fleet that grows by a node a minute always has a gap, and needs no help. Ground that
+//! was lost and won back is no progress, and a gap that closes for less than the wait itself goes on where it was:
+//! nodes that come and go cannot put on-demand capacity off for ever.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +18,7 @@ use crate::{cluster::CapacityType, units::Millis};
 pub struct FleetPolicy {
     /// Pods' worth of on-demand capacity that is held whatever spot does, as long as so many pods are wanted.
     pub on_demand_floor: u32,
-    /// How long spot capacity may be missing before on-demand capacity takes over.
+    /// How long spot capacity may be missing, and get no further, before on-demand capacity takes over.
     pub fallback_after_ms: Millis,
     /// How long spot capacity must be ready before on-demand capacity is given back.
     pub return_after_ms: Millis,
@@ -42,8 +47,12 @@ pub struct Split {
 /// How long things have been as they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetMemory {
-    /// Since when spot capacity has been missing.
+    /// Since when spot capacity has been missing, and has made no progress.
     pub gap_since: Option<Timestamp>,
+    /// Since when none has been missing.
+    pub whole_since: Option<Timestamp>,
+    /// Most spot capacity, in pods, that was ready of what is wanted: more than that is progress.
+    pub ready_max: u32,
     /// Pods' worth of on-demand capacity that stands in for spot.
     pub fallback: u32,
     /// Since when less of it would have done.
@@ -60,9 +69,10 @@ pub fn split(
 ) -> (Split, FleetMemory) {
     let floor = policy.on_demand_floor.min(wanted);
     let spot = wanted - floor;
-    let gap = spot.saturating_sub(room.spot_ready);
-    let gap_since = (gap > 0).then(|| memory.gap_since.unwrap_or(now));
-    let due = gap_since.is_some_and(|since| policy.fallback_after_ms.after(since) <= now);
+    let ready = room.spot_ready.min(spot);
+    let gap = spot - ready;
+    let memory = memory.follow((spot, ready), policy.fallback_after_ms, now);
+    let due = memory.gap_since.is_some_and(|since| policy.fallback_after_ms.after(since) <= now);
     let mut fallback = memory.fallback.min(spot);
     if due || !spot_for_sale {
         fallback = fallback.max(gap);
@@ -72,8 +82,8 @@ pub fn split(
     if steady {
         fallback = gap;
     }
-    let memory =
-        FleetMemory { gap_since, fallback, steady_since: steady_since.filter(|_| !steady) };
+    let steady_since = steady_since.filter(|_| !steady);
+    let memory = FleetMemory { fallback, steady_since, ..memory };
     (Split { spot, on_demand: floor + fallback }, memory)
 }
 
@@ -92,9 +102,24 @@ impl Split {
 // === impl FleetMemory ===
 
 impl FleetMemory {
+    /// Follows the gap between the spot capacity that is wanted and what is ready of it.
+    fn follow(self, (spot, ready): (u32, u32), grace: Millis, now: Timestamp) -> Self {
+        let ready_max = self.ready_max.min(spot);
+        let healed = self.whole_since.is_some_and(|since| grace.after(since) <= now);
+        let waiting_since = self.gap_since.filter(|_| ready <= ready_max && !healed);
+        let is_whole = ready == spot;
+        Self {
+            gap_since: waiting_since.or_else(|| (!is_whole).then_some(now)),
+            whole_since: is_whole.then(|| self.whole_since.unwrap_or(now)),
+            ready_max: ready_max.max(ready),
+            ..self
+        }
+    }
+
     /// The next moment at which time alone changes the split.
     pub fn wakes_at(&self, policy: &FleetPolicy) -> Option<Timestamp> {
-        let fallback = self.gap_since.map(|since| policy.fallback_after_ms.after(since));
+        let waiting_since = self.gap_since.filter(|_| self.whole_since.is_none());
+        let fallback = waiting_since.map(|since| policy.fallback_after_ms.after(since));
         let back = self.steady_since.map(|since| policy.return_after_ms.after(since));
         fallback.into_iter().chain(back).min()
     }
@@ -152,6 +177,59 @@ mod tests {
         story.extend((0..20).map(|n| (130 + n * 100, 2, if n % 2 == 0 { 2 } else { 0 }, true)));
         let on_demand = play(&policy, &story);
         assert!(on_demand[1..].iter().all(|pods| *pods == 2), "{on_demand:?}");
+    }
+
+    /// What `wanted` and `ready` say for each ten seconds, played up to a second; the seconds with on-demand capacity.
+    fn helped(until: i64, wanted: impl Fn(i64) -> u32, ready: impl Fn(i64) -> u32) -> Vec<i64> {
+        let seconds: Vec<i64> = (0..=until).step_by(10).collect();
+        let story: Vec<_> =
+            seconds.iter().map(|&second| (second, wanted(second), ready(second), true)).collect();
+        let on_demand = play(&FleetPolicy::default(), &story);
+        seconds.into_iter().zip(on_demand).filter(|(_, pods)| *pods > 0).map(|(at, _)| at).collect()
+    }
+
+    #[test]
+    fn a_fleet_that_grows_node_by_node_needs_no_help() {
+        let minute = |second: i64| (second / 60) as u32;
+        let never: [i64; 0] = [];
+        for gap in [1, 2] {
+            assert_eq!(helped(1800, |at| minute(at) + gap, minute), never, "a gap of {gap}");
+        }
+        assert_eq!(helped(1800, |at| minute(at) + 1 + minute(at) % 2, minute), never);
+    }
+
+    #[test]
+    fn growth_that_stops_is_helped_after_the_wait() {
+        let stuck = |second: i64| (second / 60).min(5) as u32;
+        assert_eq!(helped(500, |_| 30, stuck), (420..=500).step_by(10).collect::<Vec<_>>());
+        // More being wanted is no progress either.
+        let more = |second: i64| 7 + (second / 60) as u32;
+        assert_eq!(helped(500, more, stuck), (420..=500).step_by(10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn ground_won_back_is_no_progress() {
+        for (low, high) in [(0, 2), (1, 2), (0, 3), (2, 3)] {
+            let flaps = |second: i64| if second % 100 < 50 { low } else { high };
+            let first = *helped(1000, |_| 3, flaps).first().unwrap();
+            // The first time up was progress.
+            assert!(first <= 50 + 50 + 120, "{low} to {high}: {first}");
+        }
+        let wavers = |second: i64| if second % 60 < 30 { 5 } else { 4 };
+        assert_eq!(helped(200, wavers, |_| 4)[0], 120, "the wish comes and goes, not the node");
+    }
+
+    #[test]
+    fn losses_that_are_healed_in_time_and_for_long_need_no_help() {
+        let lost_at_times = |second: i64| if second % 300 >= 200 { 3 } else { 4 };
+        assert_eq!(helped(3000, |_| 4, lost_at_times), [0_i64; 0]);
+    }
+
+    #[test]
+    fn a_wish_that_shrinks_takes_the_mark_of_progress_with_it() {
+        let wanted = |second: i64| if second < 100 { 10 } else { second as u32 / 60 };
+        let ready = |second: i64| if second < 100 { 10 } else { second as u32 / 60 - 1 };
+        assert_eq!(helped(1800, wanted, ready), [0_i64; 0]);
     }
 
     #[test]

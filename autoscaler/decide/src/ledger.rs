@@ -170,15 +170,6 @@ impl Ledger {
     }
 }
 
-// === impl Totals ===
-
-impl Totals {
-    /// Baseline less what is billed; negative when the baseline would have been cheaper.
-    pub fn savings(&self) -> MicroUsd {
-        self.baseline.saturating_sub(self.spend.saturating_sub(self.refund))
-    }
-}
-
 // === impl Sum ===
 
 impl Sum {

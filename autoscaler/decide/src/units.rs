@@ -1,10 +1,14 @@
 //! The quantities this system reasons in. Each is checked once, where it enters; no money or time travels as a bare
 //! number. Times since an arbitrary origin are [`Millis`]; points in calendar time are `jiff::Timestamp`.
 
+mod newtype;
+
 use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use self::newtype::{amount, bounded, name};
 
 /// A value that its unit does not allow, or text that does not spell one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,39 +24,6 @@ impl UnitError {
     pub(crate) fn new(given: impl fmt::Display, wanted: &'static str) -> Self {
         Self { given: given.to_string(), wanted }
     }
-}
-
-/// A newtype over an integer amount: ordered, saturating, printed with its unit.
-macro_rules! amount {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $unit:literal) => {
-        $(#[$doc])*
-        #[derive(
-            Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-        )]
-        #[serde(transparent)]
-        pub struct $name(pub $inner);
-
-        impl $name {
-            /// Nothing of it.
-            pub const ZERO: Self = Self(0);
-
-            /// The sum, or the largest value where it would overflow.
-            pub const fn saturating_add(self, other: Self) -> Self {
-                Self(self.0.saturating_add(other.0))
-            }
-
-            /// The difference, or the smallest value where it would underflow.
-            pub const fn saturating_sub(self, other: Self) -> Self {
-                Self(self.0.saturating_sub(other.0))
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!("{}", $unit), self.0)
-            }
-        }
-    };
 }
 
 amount!(
@@ -150,53 +121,6 @@ impl FromStr for UsdPerHour {
     }
 }
 
-/// A newtype over a number with bounds: never NaN, never infinite.
-macro_rules! bounded {
-    ($(#[$doc:meta])* $name:ident in $range:expr, $wanted:literal) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
-        #[serde(try_from = "f64", into = "f64")]
-        pub struct $name(f64);
-
-        impl $name {
-            /// None of it.
-            pub const ZERO: Self = Self(0.0);
-
-            /// As a number within the bounds.
-            pub const fn get(self) -> f64 {
-                self.0
-            }
-        }
-
-        impl TryFrom<f64> for $name {
-            type Error = UnitError;
-
-            fn try_from(value: f64) -> Result<Self, UnitError> {
-                if ($range).contains(&value) {
-                    Ok(Self(value))
-                } else {
-                    Err(UnitError::new(value, $wanted))
-                }
-            }
-        }
-
-        impl From<$name> for f64 {
-            fn from(bounded: $name) -> Self {
-                bounded.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnitError;
-
-            fn from_str(text: &str) -> Result<Self, UnitError> {
-                let refuse = |_| UnitError::new(text, $wanted);
-                text.trim().parse::<f64>().map_err(refuse).and_then(Self::try_from)
-            }
-        }
-    };
-}
-
 bounded!(
     /// A share between 0 and 1, both included.
     Ratio in 0.0..=1.0, "a ratio between 0 and 1"
@@ -233,56 +157,6 @@ impl PerSecond {
         let rate = count / span.as_secs_f64();
         if rate > 0.0 { Self(rate.min(1e9)) } else { Self::ZERO }
     }
-}
-
-/// A newtype over a name: 1 to 253 visible ASCII characters.
-macro_rules! name {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// The name as text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = UnitError;
-
-            fn try_from(text: String) -> Result<Self, UnitError> {
-                let fits = (1..=253).contains(&text.len());
-                if fits && text.bytes().all(|b| b.is_ascii_graphic()) {
-                    Ok(Self(text))
-                } else {
-                    Err(UnitError::new(text, "a name of 1 to 253 visible ASCII characters"))
-                }
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnitError;
-
-            fn from_str(text: &str) -> Result<Self, UnitError> {
-                Self::try_from(text.to_owned())
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
 }
 
 name!(

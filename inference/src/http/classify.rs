@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::{body, error};
 use crate::{
     error::ServeError,
-    image,
     model::Model,
     scores,
     service::{Account, Service, TIMEOUT_HEADER, Timings, in_time},
@@ -99,9 +98,8 @@ async fn run(
     let body = body::read(&parts.headers, body, service.max_body).await?;
     let picture = body::picture(parts, body).await?;
     let room = model.queue.admit(1)?;
-    let (started, limits) = (Instant::now(), service.limits);
-    let decode = move || Ok(image::decode_to_tensor(&picture, &limits)?.into_vec());
-    let tensor = service.on_core(decode).await?;
+    let started = Instant::now();
+    let tensor = service.decoding.tensor(picture).await?;
     let decoded = (tensor, started.elapsed());
     let (values, timings) = service.infer(account, model, room, decoded).await?;
     Ok(Classified::new(model, values, top, timings))

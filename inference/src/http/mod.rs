@@ -16,18 +16,16 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{StatusCode, header},
+    http::StatusCode,
     middleware::{self, Next},
-    response::{IntoResponse, Response},
+    response::Response,
     routing::{get, post},
 };
-use prometheus_client::encoding::text::encode;
+use spotscale_admin::{healthz, readiness};
 
 use crate::{error::ServeError, service::Service};
 
 pub(crate) use self::{error::status, listen::serve};
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All routes.
 pub(crate) fn router(service: Arc<Service>) -> Router {
@@ -40,7 +38,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(limited);
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/v2", get(v2::server_metadata))
@@ -69,16 +67,9 @@ async fn limit(State(service): State<Arc<Service>>, request: Request, next: Next
 }
 
 async fn ready(State(service): State<Arc<Service>>) -> Response {
-    match service.ready() {
-        Ok(()) => "ok\n".into_response(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
-    }
+    readiness(service.ready())
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> Response {
-    let mut text = String::new();
-    match encode(&mut text, &service.metrics.registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+    spotscale_admin::metrics(&service.metrics.registry)
 }

@@ -87,7 +87,7 @@ async fn run(
     let bytes = body::read(&parts.headers, body, service.max_body).await?;
     // Parsing a batch written as JSON numbers takes as long as decoding a picture.
     let parse = move || v2_wire::Asked::parse(&parts.headers, &bytes);
-    let asked = service.on_core(parse).await?;
+    let asked = service.decoding.on_core(parse).await?;
     let contract = &model.contract;
     check_outputs(contract, asked.outputs())?;
     let rows = rows(contract, &asked.heads())?;

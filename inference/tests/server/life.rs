@@ -31,6 +31,8 @@ fn flags_that_make_no_sense_are_refused_by_name() {
         ("--max-batch=0", "--max-batch"),
         ("--queue=7", "--queue"),
         ("--max-body=1000", "--max-body"),
+        ("--max-decode-memory=1000000", "--max-decode-memory"),
+        ("--max-pixels=100000000", "--max-decode-memory"),
         ("--drain-timeout=0s", "--drain-timeout"),
         ("--request-timeout=2h", "--request-timeout"),
         ("--max-wait=31s", "--max-wait"),

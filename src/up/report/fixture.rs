@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::up::{
     faults::Capacity,
     scenario::{Outcome, Played, Recording, Sample, Scenario, Seen},
-    view::{Addresses, Money, Phase, Replica, Traffic, View, Weights},
+    view::{Addresses, Money, Node, Phase, Replica, Traffic, View, Weights},
 };
 
 /// One phase of ten seconds in which nothing happens.
@@ -74,4 +74,16 @@ pub(in crate::up) fn named(at_ms: f64, names: &[&str]) -> Seen {
         addresses: Addresses { front: loopback, scaler: loopback, console: loopback },
     };
     Seen { at_ms, view }
+}
+
+/// A node that costs so much an hour.
+pub(in crate::up) fn node(name: &str, usd_per_hour: f64) -> Node {
+    Node {
+        name: name.to_owned(),
+        instance_type: "g4dn.xlarge".to_owned(),
+        zone: "a".to_owned(),
+        capacity_type: "spot".to_owned(),
+        usd_per_hour,
+        notice_deadline: None,
+    }
 }

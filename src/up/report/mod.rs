@@ -10,6 +10,7 @@ pub(super) mod fixture;
 mod html;
 mod latency;
 mod mishap;
+mod money;
 mod nodes;
 mod phase;
 mod series;
@@ -115,12 +116,13 @@ impl Report {
     /// Sums up a recording.
     pub(crate) fn of(recording: &Recording) -> Self {
         let answered = || recording.samples.iter().filter(|sample| is_answered(sample));
-        let money = recording.seen.last().map(|seen| seen.view.money).unwrap_or_default();
+        let duration_ms = duration_ms(recording);
+        let money = money::at(recording, duration_ms);
         let mut report = Self {
             scenario: recording.scenario.name.clone(),
             summary: recording.scenario.summary.clone(),
             started: recording.started,
-            duration_ms: duration_ms(recording),
+            duration_ms,
             failures: Vec::new(),
             weights: recording.seen.last().map(|seen| seen.view.weights),
             capacity_images_per_second: recording.capacity.images_per_second,
@@ -136,7 +138,7 @@ impl Report {
             cold_starts: cold_start::all(recording),
             phases: phase::all(recording),
             mishaps: mishap::all(recording),
-            nodes: nodes::all(recording),
+            nodes: nodes::all(recording, duration_ms),
             money,
             saving: (money.baseline_usd > 0.0).then(|| 1.0 - money.spend_usd / money.baseline_usd),
             comparison: Vec::new(),

@@ -20,7 +20,7 @@ pub(crate) struct NodeLife {
     pub capacity_type: String,
     /// When it was first seen.
     pub from_ms: f64,
-    /// When it was last seen.
+    /// When it was last seen, or the end of the run for one that was still there.
     pub to_ms: f64,
     /// Lowest price seen, dollars per hour.
     pub usd_per_hour_min: f64,
@@ -30,8 +30,8 @@ pub(crate) struct NodeLife {
     pub interrupted: bool,
 }
 
-/// Every node, in the order of appearance.
-pub(super) fn all(recording: &Recording) -> Vec<NodeLife> {
+/// Every node, in the order of appearance, up to `end_ms`.
+pub(super) fn all(recording: &Recording, end_ms: f64) -> Vec<NodeLife> {
     let mut lives: Vec<NodeLife> = Vec::new();
     for Seen { at_ms, view } in &recording.seen {
         for node in &view.nodes {
@@ -39,6 +39,12 @@ pub(super) fn all(recording: &Recording) -> Vec<NodeLife> {
                 Some(life) => life.see(*at_ms, node),
                 None => lives.push(NodeLife::new(*at_ms, node)),
             }
+        }
+    }
+    let still_there = recording.seen.last().map_or(&[][..], |last| &last.view.nodes);
+    for life in &mut lives {
+        if still_there.iter().any(|node| node.name == life.name) {
+            life.to_ms = life.to_ms.max(end_ms);
         }
     }
     lives
@@ -64,5 +70,24 @@ impl NodeLife {
         self.usd_per_hour_min = self.usd_per_hour_min.min(node.usd_per_hour);
         self.usd_per_hour_max = self.usd_per_hour_max.max(node.usd_per_hour);
         self.interrupted |= node.notice_deadline.is_some();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::up::report::fixture::{node, recording, replicas};
+
+    #[test]
+    fn a_node_that_is_still_there_lives_to_the_end() {
+        let mut played = recording();
+        let (mut early, mut last) = (replicas(1000.0, 1), replicas(4000.0, 1));
+        early.view.nodes = vec![node("gone", 0.36), node("stays", 0.36)];
+        last.view.nodes = vec![node("stays", 0.72)];
+        played.seen = vec![early, last];
+        let lives = all(&played, 9000.0);
+        let spans: Vec<_> = lives.iter().map(|life| (&*life.name, life.to_ms)).collect();
+        assert_eq!(spans, [("gone", 1000.0), ("stays", 9000.0)]);
+        assert_eq!((lives[1].usd_per_hour_min, lives[1].usd_per_hour_max), (0.36, 0.72));
     }
 }

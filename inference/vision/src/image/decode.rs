@@ -8,10 +8,14 @@ use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage, gu
 use super::error::ImageError;
 use super::jpeg;
 
+/// Most bytes that a decode holds at one time for each pixel: 16-bit RGBA beside its 8-bit RGB, or the coefficients of a
+/// progressive JPEG beside its pixels, and a little for the decoder itself.
+pub const BYTES_PER_PIXEL: u64 = 12;
+
 /// What one picture may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most pixels (declared width times height). A decode holds up to about 12 bytes for each.
+    /// The most pixels (declared width times height). A decode holds up to [`BYTES_PER_PIXEL`] for each.
     pub pixels_max: u64,
     /// The most bytes that one decoder may allocate, where the decoder accounts for them.
     pub alloc_bytes_max: u64,
@@ -49,7 +53,11 @@ impl Limits {
     }
 }
 
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, ImageError> {
+/// Reads what the picture declares, and decodes nothing.
+pub(super) fn open<'a>(
+    bytes: &'a [u8],
+    limits: &Limits,
+) -> Result<impl ImageDecoder + 'a, ImageError> {
     let format = guess_format(bytes).map_err(|_| ImageError::NotAnImage)?;
     if !format.reading_enabled() {
         return Err(ImageError::UnsupportedFormat(format!("{format:?}")));
@@ -59,8 +67,13 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, ImageErro
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits.for_decoder());
-    let mut decoder = reader.into_decoder()?;
+    let decoder = reader.into_decoder()?;
     limits.check(decoder.dimensions())?;
+    Ok(decoder)
+}
+
+pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, ImageError> {
+    let mut decoder = open(bytes, limits)?;
     // Pictures with broken metadata are common; their pixels are still good.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let pixels = DynamicImage::from_decoder(decoder)?.into_rgb8();

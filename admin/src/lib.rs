@@ -1,4 +1,5 @@
-//! The admin port of a role: `/healthz`, `/readyz`, `/metrics`. Never on the port that serves the role's own traffic.
+//! The pages that every role has: `/healthz`, `/readyz`, `/metrics`. [`Admin`] puts them on a port of their own, never the
+//! one that serves the role's traffic; a role with other needs takes the answers alone.
 
 use std::sync::Arc;
 
@@ -28,9 +29,9 @@ impl Admin {
     /// The routes, for a role that adds its own `/debug` pages beside them.
     pub fn router(self) -> Router {
         Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
-            .route("/metrics", get(metrics))
+            .route("/metrics", get(page))
             .with_state(self)
     }
 }
@@ -47,17 +48,40 @@ pub async fn serve(
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
-async fn readyz(State(admin): State<Admin>) -> Response {
-    match *admin.ready.borrow() {
+/// The answer of `/healthz`: whoever reads it knows that the process lives.
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The answer of `/readyz`: 200, or 503 with why not.
+pub fn readiness(ready: Result<(), &'static str>) -> Response {
+    match ready {
         Ok(()) => "ok\n".into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+/// The answer of `/metrics`.
+pub fn metrics(registry: &Registry) -> Response {
     let mut text = String::new();
-    match encode(&mut text, &admin.registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+    match encode(&mut text, registry) {
+        Ok(()) => openmetrics(text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
+
+/// An answer whose text is an `OpenMetrics` page already.
+pub fn openmetrics(page: String) -> Response {
+    ([(header::CONTENT_TYPE, OPENMETRICS)], page).into_response()
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    readiness(*admin.ready.borrow())
+}
+
+async fn page(State(admin): State<Admin>) -> Response {
+    metrics(&admin.registry)
+}
+
+#[cfg(test)]
+mod tests;
