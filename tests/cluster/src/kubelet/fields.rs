@@ -76,7 +76,7 @@ mod tests {
         )
         .unwrap();
         let ip = [10, 244, 0, 1].into();
-        let identity = Identity { pod, ip, host_ip: ip };
+        let identity = Identity { pod, ip, host_ip: [10, 244, 0, 9].into() };
         let field = |path| identity.field(path).unwrap();
         assert_eq!(field("metadata.name"), "a");
         assert_eq!(field("spec.nodeName"), "m");

@@ -222,7 +222,8 @@ impl Entry {
         let slots = board.init.iter().chain(&board.containers);
         let pid = |slot: &Slot| Some((slot.name.clone(), slot.pid()?));
         let pids: BTreeMap<String, u32> = slots.filter_map(pid).collect();
-        (!pids.is_empty()).then(|| Running {
+        let gone = *self.host.link.borrow() == Link::Gone;
+        (!gone && !pids.is_empty()).then(|| Running {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             machine: self.host.machine.name.clone(),

@@ -194,9 +194,7 @@ async fn new_token(
 /// Makes `folder` show exactly `files`. Nobody sees a part of the change.
 fn publish(folder: &Path, files: &Files) -> io::Result<()> {
     let now = folder.join("..data");
-    if files.iter().all(|(path, bytes)| fs::read(now.join(path)).is_ok_and(|old| old == *bytes))
-        && fs::read_dir(&now).is_ok()
-    {
+    if fs::read_link(&now).is_ok() && files_of(&now, "")? == *files {
         return Ok(());
     }
     fs::create_dir_all(folder)?;
@@ -219,6 +217,21 @@ fn publish(folder: &Path, files: &Files) -> io::Result<()> {
     old.map_or(Ok(()), |old| fs::remove_dir_all(folder.join(old)))
 }
 
+/// Every file under `folder`, by its path from there.
+fn files_of(folder: &Path, below: &str) -> io::Result<Files> {
+    let mut files = Files::new();
+    for entry in fs::read_dir(folder)? {
+        let (entry, path) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        let path = format!("{below}{}", path.to_string_lossy());
+        if entry.is_dir() {
+            files.extend(files_of(&entry, &format!("{path}/"))?);
+        } else {
+            files.insert(path, fs::read(entry)?);
+        }
+    }
+    Ok(files)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,9 +252,10 @@ mod tests {
         publish(&at, &files(&[("a", "1"), ("deep/b", "2")])).unwrap();
         assert_eq!(fs::read_link(at.join("..data")).unwrap(), first, "nothing has changed");
 
-        publish(&at, &files(&[("a", "3"), ("c", "4")])).unwrap();
+        publish(&at, &files(&[("a", "3"), ("deep/b", "2")])).unwrap();
         assert_eq!(fs::read_to_string(at.join("a")).unwrap(), "3");
-        assert_eq!(fs::read_to_string(at.join("c")).unwrap(), "4");
+
+        publish(&at, &files(&[("a", "3")])).unwrap();
         assert!(!at.join("deep/b").exists(), "what is gone is gone");
         assert!(!at.join(first).exists(), "the old version is kept");
     }
