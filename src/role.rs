@@ -13,7 +13,13 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, clap::Args)]
 pub(crate) struct LogArgs {
     /// What to log: a level, or directives such as `info,spotscale_scaler=debug`.
-    #[arg(long, global = true, env = "SPOTSCALE_LOG", default_value = "info")]
+    // kube logs each failed call, and returns it too: the roles say once what it means.
+    #[arg(
+        long,
+        global = true,
+        env = "SPOTSCALE_LOG",
+        default_value = "info,kube_client=off,kube_runtime=off"
+    )]
     log: String,
     /// How to write a log line; without it: text on a terminal, JSON elsewhere.
     #[arg(long, global = true, env = "SPOTSCALE_LOG_FORMAT")]

@@ -20,14 +20,14 @@ use tokio::{
 use crate::world::World;
 
 /// Longer than anything here takes on a busy machine; only a hang reaches it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the front may do, as the Roles of an install would say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rights {
-    /// EndpointSlices of the namespace, and Nodes.
+    /// `EndpointSlices` of the namespace, and Nodes.
     All,
-    /// EndpointSlices only.
+    /// `EndpointSlices` only.
     SlicesOnly,
 }
 
@@ -52,7 +52,8 @@ impl Front {
         let kubeconfig: PathBuf = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, identity.to_string()).unwrap();
         let group = world.cluster.plane().group();
-        let log = std::fs::File::create(group.log(&format!("{}-front", world.namespace))).unwrap();
+        let log = group.log(&format!("{}-front", world.namespace));
+        let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_spotscale"))
             .args(["front", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--kubernetes"])
             .args(flags.iter().map(|flag| flag.replace("NS", &world.namespace)))

@@ -27,6 +27,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::metrics::{Metrics, OfWatch, Watched};
+use crate::front::upstream::innermost;
 
 /// The API server ends a watch after this long, and it is taken up again: a connection that has died in silence is
 /// noticed by then.
@@ -155,13 +156,13 @@ where
             let outcome = self.watch().await;
             let is_new = self.contact.lost();
             self.failures.inc();
-            let error = outcome.err().map_or_else(|| "it ended".to_owned(), |e| e.to_string());
+            let error = outcome.err().map_or_else(|| "it ended".to_owned(), |e| explain(&e));
             let resource = self.api.resource_url();
             if is_new || error != last_error {
-                tracing::warn!(%error, resource, "no watch: the last list stays in use");
+                tracing::warn!(%error, resource, "not watched: what is known of it stays in use");
                 last_error = error;
             } else {
-                tracing::debug!(%error, resource, "no watch");
+                tracing::debug!(%error, resource, "still not watched");
             }
             if started.elapsed() > STEADY {
                 pause = BACK_OFF_MIN;
@@ -190,5 +191,17 @@ where
             Event::InitDone | Event::Apply(_) | Event::Delete(_) => {}
         }
         self.news.send_replace(());
+    }
+}
+
+/// The words of the API server, or of the system where it was not reached.
+fn explain(error: &watcher::Error) -> String {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchFailed(kube::Error::Api(status))
+        | WatchError(status) => status.message.clone(),
+        other => innermost(other),
     }
 }
