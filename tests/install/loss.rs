@@ -160,7 +160,7 @@ async fn on_a_thread<const N: usize>(args: [&str; N]) {
 async fn of_a_hundred_thousand_requests_none_is_lost_while_pods_die_and_every_role_is_rolled() {
     let install = Install::new("loss").await;
     install.helm("install", values(&tiny_model())).await;
-    install.lead_keda_to_the_scaler().await;
+    install.introduce_the_scaler_to_keda().await;
     let traffic = Arc::new(Traffic {
         http: HttpClient::builder(TokioExecutor::new()).build_http(),
         picture: pixel(),

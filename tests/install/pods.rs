@@ -94,7 +94,8 @@ fn a_gpu_brings_its_image_limit_toleration_and_device() {
     assert_eq!(plain.flag("device").unwrap(), "cpu");
     let gpu =
         "model.gpuResource=nvidia.com/mig-1g\\.10gb,image.repository=registry.example/spotscale";
-    let on_gpu = deployment(&[gpu], "model");
+    let on_gpu = deployment(&[gpu, "model.runtimeClassName=nvidia"], "model");
+    assert_eq!(on_gpu.text("/spec/template/spec/runtimeClassName"), "nvidia");
     let container = on_gpu.container();
     assert_eq!(container.text("/image"), "registry.example/spotscale:0.1.0-cuda");
     assert_eq!(container.at("/resources/limits/nvidia.com~1mig-1g.10gb"), 1);
@@ -106,6 +107,14 @@ fn a_gpu_brings_its_image_limit_toleration_and_device() {
         deployment(&[gpu], "front").container().text("/image"),
         "registry.example/spotscale:0.1.0"
     );
+}
+
+#[test]
+fn a_new_version_of_the_chart_alone_replaces_no_pod() {
+    for deployment in of_kind(&render(&[]), "Deployment") {
+        let labels = deployment.strings("/spec/template/metadata/labels");
+        assert_eq!(labels, deployment.strings("/spec/selector/matchLabels"));
+    }
 }
 
 #[test]

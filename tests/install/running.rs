@@ -1,6 +1,5 @@
 //! What the chart installs, running: its pods are processes of the program, on machines of a stand-in for the kubelet,
-//! under the API server's rights, KEDA and HPA. Only KEDA's way to the scaler is bent: outside of a pod its name means
-//! nothing.
+//! with the rights that the API server gives them, scaled by a real KEDA and HPA.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +18,8 @@ use hyper_util::{
 use k8s_openapi::api::{apps::v1::Deployment, discovery::v1::EndpointSlice};
 use kube::{
     Api, Client,
-    api::{ListParams, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
+    core::GroupVersionKind,
 };
 use serde_json::{Value, json};
 use spotscale_test_cluster::{
@@ -97,9 +97,8 @@ impl Install {
             args.into_iter().chain(["--wait", "--timeout=5m"]).map(str::to_owned).collect();
         let call = move || helm(&args.iter().map(String::as_str).collect::<Vec<_>>());
         let output = tokio::task::spawn_blocking(call).await.unwrap();
-        if !output.status.success() {
-            panic!("{}: {:#?}", String::from_utf8_lossy(&output.stderr), self.kubelet.pods());
-        }
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complaint}: {:#?}", self.kubelet.pods());
     }
 
     /// The running pods of a role.
@@ -141,23 +140,58 @@ impl Install {
         Ok(status)
     }
 
+    /// Waits until a front watches endpoints and nodes, and asserts that it never was refused.
+    async fn assert_follows_the_cluster(&self, front: &Running) {
+        let metrics = || self.get(front, 8092, "/metrics");
+        let value = |text: &str, name: &str, resource: &str| {
+            let label = format!("resource=\"{resource}\"");
+            let mut lines = text.lines().filter(|l| l.starts_with(name) && l.contains(&label));
+            lines.next().and_then(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+        };
+        for resource in ["endpointslices", "nodes"] {
+            until(&format!("{} to watch {resource}", front.name), || async {
+                let text = metrics().await;
+                anyhow::ensure!(
+                    value(&text, "spotscale_front_watch_stale", resource) == Some(0.0),
+                    "{text}"
+                );
+                Ok(true)
+            })
+            .await
+            .unwrap();
+            let text = metrics().await;
+            let failures = value(&text, "spotscale_front_watch_failures", resource);
+            assert!(failures.is_none_or(|count| count == 0.0), "{text}");
+        }
+    }
+
     async fn models_wanted(&self) -> i32 {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
         let model = deployments.get("spotscale-model").await.unwrap();
         model.spec.unwrap().replicas.unwrap()
     }
 
-    /// Has KEDA call one scaler by its address.
-    pub(crate) async fn lead_keda_to_the_scaler(&self) {
-        let kind = kube::core::GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
-        let kind = kube::core::ApiResource::from_gvk(&kind);
-        let objects: Api<kube::api::DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
-        let address = format!("{}:6000", self.pods("scaler")[0].ip);
-        let path = "/spec/triggers/0/metadata/scalerAddress";
-        let change = json!([{ "op": "replace", "path": path, "value": address }]);
-        let change = Patch::Json::<()>(serde_json::from_value(change).unwrap());
+    /// Tells KEDA the scalers' name, as the name service does, and has it look at once: it has been failing for so long
+    /// that its next try may be a minute away.
+    pub(crate) async fn introduce_the_scaler_to_keda(&self) {
+        let scalers: Vec<_> = self.pods("scaler").iter().map(|pod| pod.ip).collect();
+        cluster().await.add_host(&format!("spotscale-scaler.{}.svc", self.namespace), &scalers);
+        let change = Patch::Merge(json!({ "spec": { "pollingInterval": 2 } }));
+        let objects = self.scaled_objects();
         objects.patch("spotscale-model", &PatchParams::default(), &change).await.unwrap();
+        until("KEDA to accept the trigger", || async {
+            let object = objects.get("spotscale-model").await?;
+            let conditions = object.data["status"]["conditions"].as_array().cloned();
+            let is_ready = |one: &Value| one["type"] == "Ready" && one["status"] == "True";
+            Ok(conditions.is_some_and(|all| all.iter().any(is_ready)))
+        })
+        .await
+        .unwrap();
+    }
+
+    fn scaled_objects(&self) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
+        Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind))
     }
 }
 
@@ -183,7 +217,10 @@ fn picture() -> Bytes {
 async fn a_request_wakes_the_model_and_an_upgrade_loses_none() {
     let install = Install::new("running").await;
     install.helm("install", values()).await;
-    install.lead_keda_to_the_scaler().await;
+    for front in install.pods("front") {
+        install.assert_follows_the_cluster(&front).await;
+    }
+    install.introduce_the_scaler_to_keda().await;
     until("the model to sleep", || async {
         Ok(install.models_wanted().await == 0 && install.pods("model").is_empty())
     })
@@ -217,7 +254,7 @@ async fn a_request_wakes_the_model_and_an_upgrade_loses_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_mutual_tls_every_front_reports_to_every_scaler() {
+async fn with_mutual_tls_every_front_reports_to_every_scaler_and_keda_asks() {
     let install = Install::new("mtls").await;
     let folder = install.folder.path().join("pki");
     let authority = Authority::new(&folder, "spotscale").unwrap();
@@ -238,16 +275,15 @@ async fn with_mutual_tls_every_front_reports_to_every_scaler() {
             .concat(),
         ));
     }
-    let tls = json!({
+    let mut values = values();
+    values["tls"] = json!({
         "enabled": true, "mutual": true, "serverSecret": "server", "clientSecret": "client",
     });
-    let services = json!([{ "name": format!("{}/none", install.namespace) }]);
-    let front = json!({ "services": services, "preStopSeconds": 0 });
-    let values = json!({ "tls": tls, "scaler": {}, "front": front, "model": { "enabled": false } });
     install.helm("install", values).await;
     let scalers = install.pods("scaler");
     assert_eq!(scalers.len(), 2);
-    let wanted = format!("spotscale_scaler_fronts{{service=\"{}/none\"}} 2", install.namespace);
+    let service = format!("{}/spotscale-model", install.namespace);
+    let wanted = format!("spotscale_scaler_fronts{{service=\"{service}\"}} 2");
     for scaler in &scalers {
         until(&format!("two fronts at {}", scaler.name), || async {
             Ok(install.get(scaler, 8091, "/metrics").await.contains(&wanted))
@@ -255,4 +291,5 @@ async fn with_mutual_tls_every_front_reports_to_every_scaler() {
         .await
         .unwrap();
     }
+    install.introduce_the_scaler_to_keda().await;
 }
