@@ -1,5 +1,5 @@
-"""Builds the programs of the test cluster (a control plane, KEDA, Helm) from the Go modules that
-tests/cluster/programs pins, and renders the manifests that KEDA is installed by. Nothing is built twice: a folder is
+"""Builds the programs of the test cluster (a control plane, KEDA and a driver of its client, Helm) from the Go modules
+that tests/cluster/programs pins, and renders the manifests that KEDA is installed by. Nothing is built twice: a folder is
 named by what went into it.
 """
 
@@ -45,7 +45,8 @@ def flags(folder):
 
 def key(folder, version):
     """What the programs are made of, as a name."""
-    content = [version, flags(folder), *(path.read_text() for path in sorted(folder.glob("go.*")))]
+    sources = sorted([*folder.glob("go.*"), *folder.glob("**/*.go")])
+    content = [version, flags(folder), *(path.read_text() for path in sources)]
     return hashlib.sha256("\0".join(content).encode()).hexdigest()[:16]
 
 

@@ -10,6 +10,8 @@
               architecture with seeded weights, written by `spotscale model` (--spotscale names the program)
     python    a virtual environment with the clients and references that the tests compare against
     browser   Chromium and its driver, for the test of the console page
+    prometheus
+              a real Prometheus, for the tests of what it does to decisions
     cluster   a Kubernetes control plane, KEDA and Helm, built from the Go modules of tests/cluster/programs
     crds      custom resource definitions of Karpenter, Gateway API, the Prometheus operator and cert-manager
 
@@ -249,6 +251,12 @@ def browser():
     return {}
 
 
+def prometheus():
+    if not shutil.which("prometheus"):
+        debian(["prometheus"])
+    return {}
+
+
 def cluster():
     return {"SPOTSCALE_CLUSTER": programs(CACHE)}
 
@@ -258,8 +266,8 @@ def crds():
 
 
 def main():
-    parts = {"runtime": runtime, "pictures": pictures, "python": python, "browser": browser, "cluster": cluster,
-             "crds": crds, "runtime-cuda": runtime_cuda}
+    parts = {"runtime": runtime, "pictures": pictures, "python": python, "browser": browser,
+             "prometheus": prometheus, "cluster": cluster, "crds": crds, "runtime-cuda": runtime_cuda}
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="+", choices=[*parts, "model"])

@@ -29,6 +29,27 @@ async fn the_explanation_shows_signals_with_ages_the_decision_and_its_reasons() 
 }
 
 #[tokio::test]
+async fn the_explanation_tells_when_the_hpas_dead_band_swallows_a_step() {
+    let server = Server::start().await;
+    let (mut keda, mut front) = (server.keda().await, server.front("a").await);
+    front.says(vec![demand("ten", 0, 10), demand("nine", 0, 9)]).await;
+    for (name, min) in [("ten", "11"), ("nine", "10")] {
+        until_desired(&mut keda, &trigger(name, &[("minReplicas", min)]), |value| value >= 10.0)
+            .await;
+    }
+    let page = explanation(&server).await;
+    let told = |name: &str| {
+        let mut objects = page["objects"].as_array().unwrap().iter();
+        let object = objects.find(|object| object["name"] == name).unwrap();
+        let because = object["because"].as_array().unwrap().iter();
+        because.filter(|one| one.as_str().unwrap().contains("dead band")).collect::<Vec<_>>()
+    };
+    let sentence = "11 is within 10 % of 10: held back by the HPA dead band unless tolerance is 0";
+    assert_eq!(told("ten"), [sentence]);
+    assert!(told("nine").is_empty());
+}
+
+#[tokio::test]
 async fn metrics_count_calls_decisions_pushes_streams_and_members() {
     let server = Server::start().await;
     let (mut keda, mut front) = (server.keda().await, server.front("a").await);

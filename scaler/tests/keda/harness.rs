@@ -5,6 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::Value;
 use spotscale_proto::{
     demand::{DemandReport, ServiceDemand, demand_client::DemandClient},
     externalscaler::{
@@ -182,10 +183,26 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
 }
 
 /// The page that explains every decision.
-pub(crate) async fn explanation(server: &Server) -> serde_json::Value {
+pub(crate) async fn explanation(server: &Server) -> Value {
     let (status, page) = get(server.addresses.admin, "/debug/scaler").await;
     assert_eq!(status, 200);
     serde_json::from_str(&page).unwrap()
+}
+
+/// Looks at the explanation of the first trigger until it fits.
+pub(crate) async fn until(server: &Server, fits: impl Fn(&Value) -> bool) -> Value {
+    let mut page = Value::Null;
+    let looked = timeout(PATIENCE, async {
+        loop {
+            page = explanation(server).await;
+            if fits(&page["objects"][0]) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(looked.await.is_ok(), "the last page was {page:#}");
+    page["objects"][0].take()
 }
 
 /// Scrapes until some line begins with this.

@@ -11,4 +11,5 @@ mod metadata;
 mod prometheus;
 mod push;
 mod shutdown;
+mod snapshot;
 mod tls;

@@ -2,6 +2,7 @@
 #![allow(clippy::float_cmp, reason = "whole numbers pass through unchanged")]
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
@@ -9,7 +10,7 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{RawQuery, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
@@ -31,20 +32,22 @@ enum Answer {
 }
 
 /// A stand-in for Prometheus' query API.
+#[derive(Clone)]
 struct Prometheus {
     address: SocketAddr,
     answer: Arc<Mutex<Answer>>,
+    asked: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Prometheus {
     async fn start(answer: Answer) -> Self {
-        let answer = Arc::new(Mutex::new(answer));
-        let routes =
-            Router::new().route("/api/v1/query", get(query).post(query)).with_state(answer.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let started = Self { address, answer: Arc::new(Mutex::new(answer)), asked: Arc::default() };
+        let routes = Router::new().route("/api/v1/query", get(query).post(query));
+        let routes = routes.with_state(started.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { address, answer }
+        started
     }
 
     fn answers(&self, answer: Answer) {
@@ -60,8 +63,9 @@ impl Prometheus {
     }
 }
 
-async fn query(State(answer): State<Arc<Mutex<Answer>>>) -> Response {
-    let answer = answer.lock().unwrap().clone();
+async fn query(State(prometheus): State<Prometheus>, RawQuery(question): RawQuery) -> Response {
+    prometheus.asked.lock().unwrap().extend(question);
+    let answer = prometheus.answer.lock().unwrap().clone();
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
     let series = |at: f64, value: &str| json!({ "metric": {}, "value": [at, value] });
     let result: Vec<Value> = match answer {
@@ -72,22 +76,6 @@ async fn query(State(answer): State<Arc<Mutex<Answer>>>) -> Response {
     };
     let data = json!({ "resultType": "vector", "result": result });
     Json(json!({ "status": "success", "data": data })).into_response()
-}
-
-/// Looks at the explanation until it fits.
-async fn until(server: &Server, fits: impl Fn(&Value) -> bool) -> Value {
-    let mut page = Value::Null;
-    let looked = tokio::time::timeout(PATIENCE, async {
-        loop {
-            page = explanation(server).await;
-            if fits(&page["objects"][0]) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
-    assert!(looked.await.is_ok(), "the last page was {page:#}");
-    page["objects"][0].take()
 }
 
 #[tokio::test]
@@ -148,6 +136,25 @@ async fn an_old_sample_is_as_old_as_its_own_timestamp_says() {
 }
 
 #[tokio::test]
+async fn a_sample_that_is_no_longer_fresh_is_not_asked_for() {
+    // Prometheus stamps what it finds with the time of the question: an old sample would pass for one of now.
+    let prometheus = Prometheus::start(Answer::Series(vec!["0.5"])).await;
+    let server = Server::start_with(prometheus.config()).await;
+    let metadata = [("gpuQuery", "gpu"), ("priceQuery", "spot"), ("onDemandUsdPerHour", "0.5")];
+    server.keda().await.get_metric_spec(trigger("resnet", &metadata)).await.unwrap();
+    let good = |object: &Value, n: usize| object["readings"][n]["good"].is_object();
+    until(&server, |object| good(object, 0) && good(object, 1)).await;
+    let asked = prometheus.asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    for (query, lookback) in
+        [("query=gpu", "lookback_delta=45s"), ("query=spot", "lookback_delta=900s")]
+    {
+        let of = asked.iter().find(|question| question.contains(query)).unwrap();
+        assert!(of.contains(lookback), "{of}");
+    }
+}
+
+#[tokio::test]
 async fn checklist_06_a_hanging_prometheus_delays_no_call() {
     let prometheus = Prometheus::start(Answer::Hangs).await;
     let mut config = prometheus.config();
@@ -194,4 +201,71 @@ async fn checklist_15_the_last_good_value_counts_within_its_budget() {
     prometheus.answers(Answer::Fails);
     until(&server, |object| object["readings"][0]["trouble"]["kind"] == "request").await;
     assert_eq!(desired(&mut keda, &resnet).await.unwrap(), 4.0);
+}
+
+/// Idle, and allowed to shrink after a second.
+const SHRINKS: [(&str, &str); 3] =
+    [("gpuQuery", "gpu"), ("idleAfterSeconds", "1"), ("shrinkWindowSeconds", "1")];
+
+fn told(object: &Value, part: &str) -> bool {
+    let because = object["because"].as_array().unwrap();
+    because.iter().any(|sentence| sentence.as_str().unwrap().contains(part))
+}
+
+#[tokio::test]
+async fn x05_a_prometheus_that_fails_or_hangs_forbids_every_shrink_and_delays_no_call() {
+    let idle = || vec![demand("resnet", 0, 4)];
+    let resnet = trigger("resnet", &SHRINKS);
+    for (answer, trouble) in [(Answer::Fails, "request"), (Answer::Hangs, "timeout")] {
+        let sound = Prometheus::start(Answer::Series(vec!["0.05"])).await;
+        let broken = Prometheus::start(answer).await;
+        let (sound, broken) =
+            (Server::start_with(sound.config()).await, Server::start_with(broken.config()).await);
+        let (mut shrinking, mut held) = (sound.keda().await, broken.keda().await);
+        let (mut one, mut other) = (sound.front("a").await, broken.front("a").await);
+        let reports = tokio::spawn(async move {
+            loop {
+                one.says(idle()).await;
+                other.says(idle()).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        held.get_metric_spec(resnet.clone()).await.unwrap();
+        until_desired(&mut shrinking, &resnet, |value| value == 0.0).await;
+        let object =
+            until(&broken, |object| object["readings"][0]["trouble"]["kind"] == trouble).await;
+        assert!(told(&object, "no shrink: the gpu signal is missing"), "{object:#}");
+        assert_eq!(object["snapshot"]["decision"]["scale"]["desired"], 4, "{object:#}");
+        let asked = Instant::now();
+        for _ in 0..50 {
+            let refused = desired(&mut held, &resnet).await.unwrap_err();
+            assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        }
+        // Less than one query may hang, let alone fifty.
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        reports.abort();
+    }
+}
+
+#[tokio::test]
+async fn x06_a_price_that_is_gone_or_ten_times_as_high_changes_no_number_and_is_told() {
+    let prometheus = Prometheus::start(Answer::Series(vec![])).await;
+    let server = Server::start_with(prometheus.config()).await;
+    let (mut keda, mut front) = (server.keda().await, server.front("a").await);
+    front.says(vec![demand("resnet", 50, 4)]).await;
+    let resnet = trigger("resnet", &[("priceQuery", "spot"), ("onDemandUsdPerHour", "0.5")]);
+    until_desired(&mut keda, &resnet, |value| value >= 1.0).await;
+    let alone = desired(&mut keda, &resnet).await.unwrap();
+    until(&server, |object| told(object, "the price signal is missing")).await;
+    for (price, sentence) in [("0.15", None), ("1.5", Some("the price is 300 % of on-demand, for"))]
+    {
+        prometheus.answers(Answer::Series(vec![price]));
+        front.says(vec![demand("resnet", 50, 4)]).await;
+        let object = until(&server, |object| {
+            object["readings"][0]["good"]["value"] == price.parse::<f64>().unwrap()
+                && sentence.is_none_or(|sentence| told(object, sentence))
+        });
+        object.await;
+        assert_eq!(desired(&mut keda, &resnet).await.unwrap(), alone, "at {price}");
+    }
 }

@@ -20,7 +20,7 @@ use crate::{
     keda::Keda,
 };
 
-/// Addresses of Pods. A route makes them all local, because EndpointSlices refuse loopback addresses.
+/// Addresses of Pods. A route makes them all local, because `EndpointSlices` refuse loopback addresses.
 pub const POD_NETWORK: &str = "10.244.0.0/16";
 
 /// A running cluster. Dropped, or when this process ends in whatever way, its processes are killed and its data removed;

@@ -19,8 +19,10 @@ impl Step<'_> {
             return false;
         };
         let since = *self.memory.dear_since.get_or_insert(self.now);
-        let dear = self.now.saturating_sub(since) >= policy.dear_after;
-        self.tell(dear, Reason::PriceDear { price: price.value });
+        let (lasted, dear_after) = (self.now.saturating_sub(since), policy.dear_after);
+        let (price, dear) = (price.value, lasted >= dear_after);
+        self.tell(dear, Reason::PriceDear { price });
+        self.tell(!dear, Reason::PriceSpike { price, lasted, dear_after });
         dear
     }
 
@@ -44,6 +46,24 @@ impl Step<'_> {
         &self,
         direction: impl Fn(Without) -> Fallback,
     ) -> Option<(Signal, Standing)> {
+        let mut signals = self.not_fresh();
+        let held = signals.find(|(.., without)| direction(*without) == Fallback::Hold);
+        held.map(|(signal, standing, _)| (signal, standing))
+    }
+
+    /// Tells of every configured signal that is not fresh and has not been told of as a ground to hold.
+    pub(super) fn tell_of_the_rest(&mut self) {
+        for (signal, standing, _) in self.not_fresh() {
+            let held = [
+                Reason::GrowthWithout { signal, standing },
+                Reason::ShrinkWithout { signal, standing },
+            ];
+            let is_told = held.iter().any(|reason| self.reasons.contains(reason));
+            self.tell(!is_told, Reason::NotFresh { signal, standing });
+        }
+    }
+
+    fn not_fresh(&self) -> impl Iterator<Item = (Signal, Standing, Without)> + use<> {
         let gpu = self.policy.gpu.map(|policy| {
             let standing = policy.freshness.judge(self.signals.gpu.as_ref(), self.now);
             (Signal::Gpu, standing, policy.without)
@@ -52,12 +72,7 @@ impl Step<'_> {
             let standing = policy.freshness.judge(self.signals.price.as_ref(), self.now);
             (Signal::Price, standing, policy.without)
         });
-        let mut signals = gpu.into_iter().chain(price);
-        signals
-            .find(|(_, standing, without)| {
-                *standing != Standing::Fresh && direction(*without) == Fallback::Hold
-            })
-            .map(|(signal, standing, _)| (signal, standing))
+        gpu.into_iter().chain(price).filter(|(_, standing, _)| *standing != Standing::Fresh)
     }
 
     /// Takes note of the GPUs, and tells when requests wait although they idle.

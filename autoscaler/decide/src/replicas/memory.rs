@@ -25,6 +25,8 @@ pub struct Memory {
     busy_at: Option<Millis>,
     /// Since when the price has been dear.
     pub(super) dear_since: Option<Millis>,
+    /// What an HPA with its default dead band would have made of the numbers so far.
+    pub(super) hpa: Option<Replicas>,
     /// What would have been enough, over the longest shrink window.
     enough: Peaks,
     /// Replicas seen ready, for as long as a GPU signal may be old.

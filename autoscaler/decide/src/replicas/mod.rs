@@ -5,6 +5,7 @@
 //! by themselves. Shrinking needs a whole window in which fewer were enough with a margin, and fresh signals. What is not
 //! known is not guessed: without demand there is no number.
 
+mod dead_band;
 mod evidence;
 mod memory;
 mod need;

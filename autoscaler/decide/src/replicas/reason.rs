@@ -103,6 +103,13 @@ pub enum Reason {
         /// What is wrong with it.
         standing: Standing,
     },
+    /// A configured signal is not fresh, and that forbids nothing here.
+    NotFresh {
+        /// The signal.
+        signal: Signal,
+        /// What is wrong with it.
+        standing: Standing,
+    },
     /// Ordered replicas are still starting; they count as capacity.
     ColdStart {
         /// How many.
@@ -115,10 +122,26 @@ pub enum Reason {
         /// Since the last of them was ordered.
         waited: Millis,
     },
+    /// The price is high, but has not been for long enough to count: a spike alone moves nothing.
+    PriceSpike {
+        /// Price over on-demand price.
+        price: PriceRatio,
+        /// How long it has been high.
+        lasted: Millis,
+        /// How long it has to be.
+        dear_after: Millis,
+    },
     /// The price has been high for long enough to hurry a shrink and lower the warm floor.
     PriceDear {
         /// Price over on-demand price.
         price: PriceRatio,
+    },
+    /// The HPA will do nothing about a number so near to what it has, unless the user has set its tolerance.
+    HpaDeadBand {
+        /// How many there should be.
+        desired: Replicas,
+        /// How many the HPA keeps.
+        kept: Replicas,
     },
 }
 
@@ -140,9 +163,12 @@ impl Reason {
             Self::GrowthWithout { .. } => "growth_without",
             Self::ShrinkWithout { .. } => "shrink_without",
             Self::DemandUnknown { .. } => "demand_unknown",
+            Self::NotFresh { .. } => "not_fresh",
             Self::ColdStart { .. } => "cold_start",
             Self::Overdue { .. } => "overdue",
+            Self::PriceSpike { .. } => "price_spike",
             Self::PriceDear { .. } => "price_dear",
+            Self::HpaDeadBand { .. } => "hpa_dead_band",
         }
     }
 }
@@ -180,17 +206,25 @@ impl fmt::Display for Reason {
             Self::ShrinkWithout { signal, standing } => {
                 write!(f, "no shrink: the {} signal {standing}", signal.name())
             }
+            Self::NotFresh { signal, standing } => {
+                write!(f, "the {} signal {standing}", signal.name())
+            }
             Self::DemandUnknown { standing } => write!(f, "the demand signal {standing}"),
             Self::ColdStart { pending } => write!(f, "{pending} still starting"),
             Self::Overdue { pending, waited } => {
                 write!(f, "{pending} have not come {waited} after they were ordered")
             }
+            Self::PriceSpike { price, lasted, dear_after } => {
+                let percent = price.get() * 100.0;
+                write!(f, "the price is {percent:.0} % of on-demand, for {lasted} of {dear_after}")
+            }
             Self::PriceDear { price } => {
-                write!(
-                    f,
-                    "the price is {:.0} % of on-demand: quicker to shrink",
-                    price.get() * 100.0
-                )
+                let percent = price.get() * 100.0;
+                write!(f, "the price is {percent:.0} % of on-demand: quicker to shrink")
+            }
+            Self::HpaDeadBand { desired, kept } => {
+                let rule = "held back by the HPA dead band unless tolerance is 0";
+                write!(f, "{desired} is within 10 % of {kept}: {rule}")
             }
         }
     }

@@ -35,7 +35,9 @@ impl Step<'_> {
         } else {
             self.grow(present, wanted)
         };
+        self.tell_of_the_rest();
         self.watch_arrival(present, desired);
+        self.look_at_hpa(desired);
         self.memory.desired = Some(desired);
         desired
     }

@@ -32,7 +32,8 @@ pub(crate) use refresh::Refresher;
 /// Flags of the Prometheus signals.
 #[derive(clap::Args, Debug, Clone, Serialize)]
 pub struct PrometheusConfig {
-    /// Prometheus base URL; without it, triggers that ask for a query are refused
+    /// Prometheus base URL; without it, triggers that ask for a query are refused. Before version 2.44 it takes samples of
+    /// up to five minutes ago for present ones
     #[arg(long = "prometheus-url", env = "SPOTSCALE_PROMETHEUS_URL", value_name = "URL")]
     #[serde(serialize_with = "without_password")]
     pub url: Option<String>,
@@ -181,11 +182,12 @@ impl Trouble {
 }
 
 impl Kind {
-    /// How far back Prometheus may look: a sample older than this decides nothing.
+    /// How far back Prometheus may look. It stamps what it finds with the time of the question, not of the sample, so
+    /// what it may find has to be fresh; from then on the reading ages here.
     fn lookback(self) -> Millis {
         match self {
-            Self::GpuUtilisation => GpuPolicy::default().freshness.expired,
-            Self::Price => PricePolicy::default().freshness.expired,
+            Self::GpuUtilisation => GpuPolicy::default().freshness.warn,
+            Self::Price => PricePolicy::default().freshness.warn,
         }
     }
 

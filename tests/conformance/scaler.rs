@@ -1,0 +1,176 @@
+//! A real scaler process, and a front that reports to it.
+
+use std::{
+    net::SocketAddr,
+    process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{Stream, stream};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use spotscale_proto::demand::{DemandReport, ServiceDemand, demand_client::DemandClient};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::keda::{PATIENCE, until};
+
+/// Fronts report every second; twice as often leaves room for a busy machine.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// A running `spotscale scaler`.
+pub(crate) struct Scaler {
+    /// `scalerAddress` of a trigger.
+    pub(crate) grpc: String,
+    /// Serves `/metrics` and `/debug/scaler`.
+    pub(crate) admin: SocketAddr,
+    flags: Vec<String>,
+    process: Child,
+}
+
+/// A front that keeps reporting on services, also to a scaler that comes back.
+pub(crate) struct Front {
+    services: watch::Sender<Vec<ServiceDemand>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Scaler {
+    /// Starts one on an address that the system chooses.
+    pub(crate) async fn start(flags: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", flags.iter().map(ToString::to_string).collect()).await
+    }
+
+    /// Starts one on an address of 127.0.0.0/8 that is this test's own, so that nobody takes it between two lives.
+    pub(crate) async fn start_alone(host: &str) -> Self {
+        Self::start_at(&format!("{host}:0"), Vec::new()).await
+    }
+
+    async fn start_at(address: &str, flags: Vec<String>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spotscale"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SPOTSCALE_")) {
+            command.env_remove(name);
+        }
+        let mut process = command
+            .args(["--log=error", "scaler", "--listen", address])
+            .args(["--health-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
+            .args(&flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let line = timeout(PATIENCE, lines.next_line()).await.expect("it says nothing").unwrap();
+        let said: Value = serde_json::from_str(&line.expect("it ended at once")).unwrap();
+        let text = |name: &str| said["listening"][name].as_str().unwrap().to_owned();
+        Self { grpc: text("grpc"), admin: text("admin").parse().unwrap(), flags, process }
+    }
+
+    /// Starts again on the same address.
+    pub(crate) async fn again(self) -> Self {
+        let Self { grpc, flags, mut process, .. } = self;
+        process.wait().await.unwrap();
+        Self::start_at(&grpc, flags).await
+    }
+
+    /// Ends as a crash does.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// Ends as Kubernetes asks for.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        let pid = Pid::from_raw(self.process.id().unwrap() as i32).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        timeout(PATIENCE, self.process.wait()).await.expect("it does not end").unwrap()
+    }
+
+    /// A page of the admin port.
+    pub(crate) async fn page(&self, path: &str) -> String {
+        page(&format!("http://{}{path}", self.admin)).await
+    }
+
+    /// What `/debug/scaler` says of the ScaledObject of this name.
+    pub(crate) async fn explains(&self, name: &str) -> Value {
+        let page: Value = serde_json::from_str(&self.page("/debug/scaler").await).unwrap();
+        let mut objects = page["objects"].as_array().unwrap().iter();
+        objects.find(|object| object["name"] == name).cloned().unwrap_or_default()
+    }
+
+    /// Scrapes until this line is there.
+    pub(crate) async fn until_metric(&self, line: &str) {
+        until(line, async || self.page("/metrics").await.contains(line).then_some(())).await;
+    }
+}
+
+impl Front {
+    /// Reports to a plaintext scaler.
+    pub(crate) fn of(scaler: &Scaler, services: Vec<ServiceDemand>) -> Self {
+        let services = watch::Sender::new(services);
+        let (receiver, url) = (services.subscribe(), format!("http://{}", scaler.grpc));
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+            loop {
+                if let Ok(mut client) = DemandClient::connect(url.clone()).await {
+                    let _ = client.report(reports(receiver.clone(), &SEQUENCE)).await;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        }));
+        Self { services, _task: task }
+    }
+
+    /// Reports this from now on, and at once.
+    pub(crate) fn says(&self, services: Vec<ServiceDemand>) {
+        self.services.send_replace(services);
+    }
+}
+
+/// The text at a URL.
+pub(crate) async fn page(url: &str) -> String {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let answer = client.get(url.parse().unwrap()).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap();
+    String::from_utf8(body.to_bytes().to_vec()).unwrap()
+}
+
+/// A report now, at every change, and at every heartbeat.
+fn reports(
+    mut services: watch::Receiver<Vec<ServiceDemand>>,
+    sequence: &'static AtomicU64,
+) -> impl Stream<Item = DemandReport> + Send + 'static {
+    services.mark_changed();
+    stream::unfold(services, move |mut services| async move {
+        if let Ok(Err(_)) = timeout(HEARTBEAT, services.changed()).await {
+            return None;
+        }
+        let report = DemandReport {
+            front: "front".to_owned(),
+            sequence: sequence.fetch_add(1, Ordering::Relaxed),
+            services: services.borrow_and_update().clone(),
+            leaving: false,
+        };
+        Some((report, services))
+    })
+}
+
+/// `held` requests wait for the service `ns/name` and `endpoints` replicas are ready.
+pub(crate) fn demand(name: &str, held: u64, endpoints: u32) -> ServiceDemand {
+    ServiceDemand {
+        service: format!("ns/{name}"),
+        held,
+        oldest_held_ms: held.min(1),
+        endpoints,
+        concurrency_per_endpoint: 1,
+        ..ServiceDemand::default()
+    }
+}
