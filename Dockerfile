@@ -1,4 +1,4 @@
-# syntax=docker/dockerfile:1.19
+# syntax=docker/dockerfile:1.7
 # Two images of one program:
 #
 #   docker build --tag REGISTRY/spotscale:0.1.0 .                          every role; models on the CPU

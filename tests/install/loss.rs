@@ -98,7 +98,7 @@ fn values(folder: &Path) -> Value {
 }
 
 /// Not in a temporary folder, of which a pod has its own.
-fn tiny_model() -> PathBuf {
+pub(crate) fn tiny_model() -> PathBuf {
     let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("loss-models");
     std::fs::create_dir_all(&models).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("inference/tests/python/tiny_model.py");
@@ -108,7 +108,7 @@ fn tiny_model() -> PathBuf {
 }
 
 /// A picture of one white pixel.
-fn pixel() -> Bytes {
+pub(crate) fn pixel() -> Bytes {
     let mut bmp =
         b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
     bmp.resize(54, 0);

@@ -127,7 +127,7 @@ impl Install {
     }
 
     /// Sends a picture to the front, as a client behind a load balancer does.
-    async fn classify(&self, picture: &Bytes) -> Result<u16, String> {
+    pub(crate) async fn classify(&self, picture: &Bytes) -> Result<u16, String> {
         let fronts = self.ready_addresses("spotscale-front").await;
         let front = fronts.first().ok_or("no front is ready")?;
         let request = Request::post(format!("http://{front}:8080/v1/classify"));
@@ -165,7 +165,7 @@ impl Install {
         }
     }
 
-    async fn models_wanted(&self) -> i32 {
+    pub(crate) async fn models_wanted(&self) -> i32 {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
         let model = deployments.get("spotscale-model").await.unwrap();
         model.spec.unwrap().replicas.unwrap()
@@ -189,7 +189,7 @@ impl Install {
         .unwrap();
     }
 
-    fn scaled_objects(&self) -> Api<DynamicObject> {
+    pub(crate) fn scaled_objects(&self) -> Api<DynamicObject> {
         let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
         Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind))
     }
