@@ -29,6 +29,8 @@ pub(crate) enum Rights {
     All,
     /// `EndpointSlices` only.
     SlicesOnly,
+    /// `EndpointSlices` only, and no watch of them.
+    ListOnly,
 }
 
 /// A running front.
@@ -130,6 +132,7 @@ impl Front {
 /// A kubeconfig of a service account with these rights.
 pub(crate) async fn identity(world: &World, rights: Rights) -> Value {
     let namespace = &world.namespace;
+    let verbs = if rights == Rights::ListOnly { "list" } else { "list, watch" };
     let rules = format!(
         "
 apiVersion: v1
@@ -139,7 +142,7 @@ metadata: {{name: front, namespace: {namespace}}}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {{name: front, namespace: {namespace}}}
-rules: [{{apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}}]
+rules: [{{apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [{verbs}]}}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

@@ -12,4 +12,5 @@ mod load;
 mod nodes;
 mod outage;
 mod pod;
+mod rights;
 mod world;

@@ -33,22 +33,3 @@ async fn a_pod_on_a_node_under_notice_gets_nothing_new_unless_all_are() {
     world.taint(&b, None).await;
     front.until_ready("resnet", vec![on_b.address.to_string()]).await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_front_that_may_not_see_nodes_serves_without() {
-    let mut world = World::new().await;
-    world.service("resnet", json!({})).await;
-    let node = world.node("a").await;
-    let flags = [&["--service=resnet", "--kubernetes-nodes=false"][..], &["--service=resnet"]];
-    for flags in flags {
-        let front = Front::start(&world, Rights::SlicesOnly, flags).await;
-        let pod = world.pod("resnet", &node).await;
-        assert_eq!(front.post("/").await.0, 200);
-        assert_eq!(front.readyz().await.0, 200);
-        if flags.len() == 1 {
-            let failures = r#"spotscale_front_watch_failures_total{resource="nodes",namespace=""}"#;
-            assert!(front.metric(failures).await > 0.0);
-        }
-        pod.gone().await;
-    }
-}

@@ -5,7 +5,8 @@
 //! appear for it. A request is sent again only where that is provably safe; a 200 is never doubled or cut short.
 //!
 //! `serve` accepts, `proxy` orders the steps of one request, `service` keeps slots and line under one lock, and
-//! `spotscale_decide::admission` makes the choices.
+//! `spotscale_decide::admission` makes the choices. `source` says where endpoints come from: flags, a watched file, or
+//! the Services of a cluster (`kubernetes`). `demand` tells the scalers, which `scalers` connects to.
 
 mod cold_start;
 mod config;

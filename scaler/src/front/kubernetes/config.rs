@@ -17,7 +17,9 @@ use crate::front::{
 pub struct Kubernetes {
     /// Takes endpoints from the `EndpointSlices` of Kubernetes Services, instead of --upstream: for each service of
     /// --service and --route the Kubernetes Service of that name, in the namespace of this pod where it names none.
-    /// The connection is that of the pod's service account, or of KUBECONFIG.
+    /// (A --service that was not given stands for none.) Pods are used while they are ready; the labels
+    /// spotscale.dev/tier=gpu|cpu and spotscale.dev/concurrency=N of a Service say what its pods are. The connection
+    /// is that of the pod's service account, or of KUBECONFIG.
     #[arg(long, env = "SPOTSCALE_FRONT_KUBERNETES")]
     pub kubernetes: bool,
 
