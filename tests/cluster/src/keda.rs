@@ -77,9 +77,12 @@ impl Keda {
 
     /// Gives a name these addresses, for the operator alone.
     pub fn add_host(&self, name: &str, addresses: &[IpAddr]) -> anyhow::Result<()> {
-        let lines: String = addresses.iter().map(|address| format!("{address} {name}\n")).collect();
+        let lines: Vec<_> = addresses.iter().map(|one| format!("{one} {name}\n")).collect();
         // Written in place: the operator has this very file mounted.
-        Ok(File::options().append(true).open(&self.settings.hosts)?.write_all(lines.as_bytes())?)
+        Ok(File::options()
+            .append(true)
+            .open(&self.settings.hosts)?
+            .write_all(lines.concat().as_bytes())?)
     }
 
     /// Kills the operator, as a crash would.

@@ -63,11 +63,11 @@ impl Scaler {
         serde_json::from_slice(&self.get("/debug/scaler").await).unwrap()
     }
 
-    /// The sum of a metric over its labels.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
+    /// The sum of a counter over its labels.
+    pub(crate) async fn counter(&self, name: &str) -> u64 {
         let page = String::from_utf8(self.get("/metrics").await.to_vec()).unwrap();
         let lines = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
     async fn get(&self, path: &str) -> Bytes {

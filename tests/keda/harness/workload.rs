@@ -185,7 +185,7 @@ impl Workload {
         self.until(replicas).await;
     }
 
-    /// Puts a ScaledJob in place, which makes so many jobs at most.
+    /// Puts a `ScaledJob` in place, which makes so many jobs at most.
     pub(crate) async fn scale_jobs(&self, trigger: &Trigger, most: u32) {
         let pod =
             json!({ "restartPolicy": "Never", "containers": [{ "name": "job", "image": "job" }] });
