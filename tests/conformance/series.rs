@@ -30,8 +30,13 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     /// Scrapes these series five times a second, each with its value, or its value and when that was. It has them all.
     pub(crate) async fn of(series: &[(&str, &str)]) -> Self {
-        let prometheus =
-            Self::start(series.iter().map(|(name, sample)| format!("{name} {sample}\n")).collect());
+        let prometheus = Self::start(
+            series
+                .iter()
+                .map(|(name, sample)| format!("{name} {sample}\n"))
+                .collect::<Vec<_>>()
+                .concat(),
+        );
         let prometheus = prometheus.await;
         for (name, _) in series {
             let question = format!("{}/api/v1/query?query={name}[2h]", prometheus.url);

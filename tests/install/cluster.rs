@@ -88,7 +88,11 @@ async fn until_gone(namespace: &str, release: &str) {
         let left = leftovers(namespace);
         anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
         let cluster_wide = quiet(&cluster_wide);
-        anyhow::ensure!(cluster_wide.is_empty(), "left behind: {cluster_wide}");
+        // Other tests have releases of that name, in other namespaces.
+        let is_ours =
+            |line: &&str| line.split_once('/').is_some_and(|(_, name)| name.starts_with(namespace));
+        let left: Vec<_> = cluster_wide.lines().filter(is_ours).collect();
+        anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
         Ok(true)
     };
     until(&format!("{namespace} to be empty"), condition).await.unwrap();

@@ -9,7 +9,7 @@ use spotscale_test_cluster::until;
 use tokio::time::sleep;
 
 use crate::{
-    loss::{pixel, tiny_model},
+    loss::{ALONE, pixel, tiny_model},
     running::Install,
 };
 
@@ -21,6 +21,7 @@ const BUSY: u32 = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_request_scales_from_zero_at_once_and_is_answered_as_soon_as_the_replica_is_ready() {
+    let _alone = ALONE.lock().await;
     let install = Install::new("cold").await;
     let values = json!({
         "scaler": {}, "front": { "preStopSeconds": 0 },

@@ -2,10 +2,11 @@
 //! rolled: how many are lost.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -32,6 +33,9 @@ const REQUESTS: u64 = 100_000;
 const CLIENTS: usize = 24;
 /// For a busy machine. No test passes by waiting for it.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Held by the tests of which one measures what the other's load would spoil.
+pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// What all clients know and add to.
 struct Traffic {
@@ -97,14 +101,18 @@ fn values(folder: &Path) -> Value {
     })
 }
 
-/// Not in a temporary folder, of which a pod has its own.
-pub(crate) fn tiny_model() -> PathBuf {
-    let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("loss-models");
-    std::fs::create_dir_all(&models).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("inference/tests/python/tiny_model.py");
-    let written = Command::new(needed("SPOTSCALE_PYTHON")).arg(script).arg(&models).status();
-    assert!(written.unwrap().success());
-    models
+/// A folder with the model `logits.onnx`. Not a temporary one, of which a pod has its own.
+pub(crate) fn tiny_model() -> &'static Path {
+    static WRITTEN: LazyLock<PathBuf> = LazyLock::new(|| {
+        let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-models");
+        std::fs::create_dir_all(&models).unwrap();
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("inference/tests/python/tiny_model.py");
+        let written = Command::new(needed("SPOTSCALE_PYTHON")).arg(script).arg(&models).status();
+        assert!(written.unwrap().success());
+        models
+    });
+    &WRITTEN
 }
 
 /// A picture of one white pixel.
@@ -116,31 +124,32 @@ pub(crate) fn pixel() -> Bytes {
     bmp.into()
 }
 
-/// Until the traffic is over, one mishap after the other; how many there were.
-async fn mishaps(install: &Install, traffic: &Traffic) -> usize {
-    let mut count = 0;
-    while !traffic.is_over() {
-        let whole = || async {
+/// Until the traffic is over, one mishap after the other; how many there were of each kind.
+async fn mishaps(install: &Install, traffic: &Traffic) -> BTreeMap<&'static str, usize> {
+    let mut happened = BTreeMap::new();
+    for kind in ["killed", "deleted", "fronts rolled", "scalers rolled"].into_iter().cycle() {
+        let enough = || async {
             Ok(traffic.is_over() || install.ready_addresses("spotscale-model").await.len() >= 3)
         };
-        until("three replicas of the model", whole).await.unwrap();
+        until("three replicas of the model", enough).await.unwrap();
+        if traffic.is_over() {
+            break;
+        }
         let pods = install.pods("model");
-        let Some(victim) = pods.iter().find(|pod| pod.ready).map(|pod| pod.name.clone()) else {
-            continue;
-        };
-        match count % 4 {
-            0 => drop(install.kubelet.kill(&install.namespace, &victim, Signal::KILL)),
-            1 => {
-                on_a_thread(["delete", "pod", "-n", &install.namespace, &victim, "--wait=false"])
-                    .await
+        let victim = &pods.iter().find(|pod| pod.ready).expect("three are ready").name;
+        let namespace = &install.namespace;
+        match kind {
+            "killed" => assert!(install.kubelet.kill(namespace, victim, Signal::KILL) > 0),
+            "deleted" => {
+                on_a_thread(["delete", "pod", "-n", namespace, victim, "--wait=false"]).await;
             }
-            2 => restart(install, "spotscale-front").await,
+            "fronts rolled" => restart(install, "spotscale-front").await,
             _ => restart(install, "spotscale-scaler").await,
         }
-        count += 1;
+        *happened.entry(kind).or_default() += 1;
         sleep(Duration::from_secs(2)).await;
     }
-    count
+    happened
 }
 
 /// Rolls a Deployment, and waits until that is done.
@@ -158,8 +167,9 @@ async fn on_a_thread<const N: usize>(args: [&str; N]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_hundred_thousand_requests_none_is_lost_while_pods_die_and_every_role_is_rolled() {
+    let _alone = ALONE.lock().await;
     let install = Install::new("loss").await;
-    install.helm("install", values(&tiny_model())).await;
+    install.helm("install", values(tiny_model())).await;
     install.introduce_the_scaler_to_keda().await;
     let traffic = Arc::new(Traffic {
         http: HttpClient::builder(TokioExecutor::new()).build_http(),
@@ -180,12 +190,12 @@ async fn of_a_hundred_thousand_requests_none_is_lost_while_pods_die_and_every_ro
     );
     assert!(ended.iter().all(Result::is_ok));
     let (lost, sent) = (traffic.lost.lock().unwrap(), traffic.sent.load(Ordering::SeqCst));
-    println!("{sent} requests, {mishaps} mishaps, {} lost, {:?}", lost.len(), start.elapsed());
+    println!("{sent} requests, {mishaps:?}, {} lost, {:?}", lost.len(), start.elapsed());
     assert!(
         lost.is_empty(),
         "{} of {sent} were lost: {:#?}",
         lost.len(),
         &lost[..lost.len().min(20)]
     );
-    assert!(mishaps >= 8, "only {mishaps} mishaps");
+    assert!(mishaps.len() == 4 && mishaps.values().sum::<usize>() >= 8, "only {mishaps:?}");
 }

@@ -63,7 +63,7 @@ async fn a_replica_that_is_killed_under_load_loses_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_node_and_a_killed_pod_lose_nothing_and_it_ends_at_zero() {
+async fn x07_an_interrupted_node_and_a_killed_pod_lose_nothing_and_it_ends_at_zero() {
     let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/up/mishaps.toml");
     let (status, report, log) = play(&scenario).await;
     assert!(status.success(), "{status}: {:#}\n{log}", report["failures"]);

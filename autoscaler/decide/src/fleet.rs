@@ -55,8 +55,17 @@ pub struct FleetMemory {
     pub ready_max: u32,
     /// Pods' worth of on-demand capacity that stands in for spot.
     pub fallback: u32,
-    /// Since when less of it would have done.
-    pub steady_since: Option<Timestamp>,
+    /// While less of it would do.
+    pub steady: Option<Steady>,
+}
+
+/// A span in which less on-demand capacity than there is would have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Steady {
+    /// Its start.
+    pub since: Timestamp,
+    /// Most spot capacity, in pods, that was missing at a time: so much on-demand capacity is kept at its end.
+    pub gap_max: u32,
 }
 
 /// Splits `wanted` pods. `spot_for_sale` is whether any spot offer can be bought: if none can, there is nothing to wait
@@ -77,13 +86,14 @@ pub fn split(
     if due || !spot_for_sale {
         fallback = fallback.max(gap);
     }
-    let steady_since = (gap < fallback).then(|| memory.steady_since.unwrap_or(now));
-    let steady = steady_since.is_some_and(|since| policy.return_after_ms.after(since) <= now);
-    if steady {
-        fallback = gap;
+    let steady =
+        (gap < fallback).then(|| memory.steady.unwrap_or(Steady { since: now, gap_max: 0 }));
+    let steady = steady.map(|steady| Steady { gap_max: steady.gap_max.max(gap), ..steady });
+    let over = steady.filter(|steady| policy.return_after_ms.after(steady.since) <= now);
+    if let Some(Steady { gap_max, .. }) = over {
+        fallback = gap_max;
     }
-    let steady_since = steady_since.filter(|_| !steady);
-    let memory = FleetMemory { fallback, steady_since, ..memory };
+    let memory = FleetMemory { fallback, steady: steady.filter(|_| over.is_none()), ..memory };
     (Split { spot, on_demand: floor + fallback }, memory)
 }
 
@@ -120,7 +130,7 @@ impl FleetMemory {
     pub fn wakes_at(&self, policy: &FleetPolicy) -> Option<Timestamp> {
         let waiting_since = self.gap_since.filter(|_| self.whole_since.is_none());
         let fallback = waiting_since.map(|since| policy.fallback_after_ms.after(since));
-        let back = self.steady_since.map(|since| policy.return_after_ms.after(since));
+        let back = self.steady.map(|steady| policy.return_after_ms.after(steady.since));
         fallback.into_iter().chain(back).min()
     }
 }
@@ -177,6 +187,17 @@ mod tests {
         story.extend((0..20).map(|n| (130 + n * 100, 2, if n % 2 == 0 { 2 } else { 0 }, true)));
         let on_demand = play(&policy, &story);
         assert!(on_demand[1..].iter().all(|pods| *pods == 2), "{on_demand:?}");
+    }
+
+    #[test]
+    fn no_more_is_given_back_than_spot_could_do_without_all_the_time() {
+        let policy = FleetPolicy::default();
+        let mut story = vec![(0, 3, 0, true), (120, 3, 0, true)];
+        story.extend((0..24).map(|n| (130 + n * 50, 3, if n % 2 == 0 { 1 } else { 3 }, true)));
+        let on_demand = play(&policy, &story);
+        assert_eq!(on_demand[1], 3);
+        let kept: Vec<_> = on_demand.iter().copied().skip_while(|pods| *pods != 2).collect();
+        assert!(kept.len() > 10 && kept.iter().all(|pods| *pods == 2), "{on_demand:?}");
     }
 
     /// What `wanted` and `ready` say for each ten seconds, played up to a second; the seconds with on-demand capacity.

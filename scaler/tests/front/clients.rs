@@ -41,7 +41,7 @@ fn freed(what: &str, left: Instant) {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_while_held_frees_its_place_and_counts_as_499() {
+async fn x09_a_client_that_leaves_while_held_frees_its_place_and_counts_as_499() {
     let front = Front::start(&[]).await;
     let heads = [
         "GET / HTTP/1.1\r\nhost: a\r\n\r\n",

@@ -32,7 +32,7 @@ async fn the_first_request_at_zero_is_held_and_answered() {
 }
 
 #[tokio::test]
-async fn a_hundred_from_zero_reach_a_replica_of_concurrency_one_one_at_a_time() {
+async fn x11_a_hundred_from_zero_reach_a_replica_of_concurrency_one_one_at_a_time() {
     let front = Arc::new(Front::start(&["--concurrency", "1"]).await);
     let permits = Arc::new(Semaphore::new(0));
     let replica = Replica::echo(Arc::clone(&permits)).await;
@@ -87,7 +87,7 @@ async fn the_longest_held_goes_first() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_at_once_and_leaves_other_services_alone() {
+async fn x10_a_full_queue_refuses_at_once_and_leaves_other_services_alone() {
     let front =
         Front::start(&["--hold-requests", "2", "--route", "other=/other", "--cold-start", "7s"])
             .await;

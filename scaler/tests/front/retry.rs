@@ -22,7 +22,7 @@ async fn with_fault(flags: &[&str], fault: Fault) -> (Front, Replica, Replica) {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_retried_whatever_the_method() {
+async fn x08_a_replica_killed_before_the_connection_is_retried_whatever_the_method() {
     let front = Front::start(&[]).await;
     let (dies, good) = (Replica::quick().await, Replica::quick().await);
     front.list(&[dies.with("tier=gpu"), good.with("tier=cpu")]);
@@ -36,7 +36,7 @@ async fn a_refused_connection_is_retried_whatever_the_method() {
 }
 
 #[tokio::test]
-async fn no_response_is_retried_where_it_is_idempotent() {
+async fn x08_a_replica_killed_before_its_response_is_retried_where_that_is_idempotent() {
     let (front, faulty, good) = with_fault(POST_IS_SAFE, Fault::CloseBeforeResponse).await;
     let answer = front.get("/x").await;
     assert_eq!((answer.status, &answer.body[..]), (200, &b"GET /x "[..]));
@@ -48,7 +48,8 @@ async fn no_response_is_retried_where_it_is_idempotent() {
 }
 
 #[tokio::test]
-async fn no_response_to_a_plain_post_is_an_error_and_never_a_second_attempt() {
+async fn x08_a_replica_killed_before_its_response_to_a_plain_post_is_an_error_and_never_a_second_attempt()
+ {
     let (front, faulty, good) = with_fault(POST_IS_SAFE, Fault::CloseBeforeResponse).await;
     let answer = front.post("/v1/order", "one").await;
     assert_eq!((answer.status, answer.kind()), (502, "replica_failed".to_owned()));
@@ -65,7 +66,7 @@ async fn a_body_that_was_not_kept_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_response_that_breaks_off_never_looks_complete_and_is_not_repeated() {
+async fn x08_a_replica_killed_amid_its_response_never_looks_complete_and_is_not_repeated() {
     for fault in [Fault::DieMidBody, Fault::DieMidChunks] {
         let (front, faulty, good) = with_fault(POST_IS_SAFE, fault).await;
         let request = front.request(Method::GET, "/").body(Full::default()).unwrap();

@@ -192,7 +192,7 @@ impl Pods {
             state.pods.insert(uid.clone(), entry);
             let pods = Arc::clone(self);
             tokio::spawn(async move {
-                sandbox.run().await;
+                Box::pin(sandbox.run()).await;
                 pods.state().pods.remove(&uid);
             });
         }

@@ -48,8 +48,14 @@ impl<'a> Reporter<'a> {
             let params = PatchParams::default();
             match pods.patch_status(&identity.name(), &params, &Patch::Strategic(patch)).await {
                 Ok(_) => return,
-                // It is gone, or another pod has its name.
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return,
+                Err(kube::Error::Api(status)) if status.code == 404 => return,
+                // Another pod has its name; otherwise somebody else wrote at the same time.
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    let now = pods.get_metadata(&identity.name()).await;
+                    if now.is_ok_and(|now| now.metadata.uid.as_deref() != Some(identity.uid())) {
+                        return;
+                    }
+                }
                 Err(error) => tracing::warn!(%error, pod = identity.name(), "not reported yet"),
             }
             sleep(TRY_AGAIN).await;
