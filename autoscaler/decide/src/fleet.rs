@@ -193,11 +193,10 @@ mod tests {
     fn no_more_is_given_back_than_spot_could_do_without_all_the_time() {
         let policy = FleetPolicy::default();
         let mut story = vec![(0, 3, 0, true), (120, 3, 0, true)];
-        story.extend((0..24).map(|n| (130 + n * 50, 3, if n % 2 == 0 { 1 } else { 3 }, true)));
+        story.extend((0..24).map(|n| (130 + n * 50, 3, if n % 2 == 0 { 3 } else { 1 }, true)));
         let on_demand = play(&policy, &story);
-        assert_eq!(on_demand[1], 3);
-        let kept: Vec<_> = on_demand.iter().copied().skip_while(|pods| *pods != 2).collect();
-        assert!(kept.len() > 10 && kept.iter().all(|pods| *pods == 2), "{on_demand:?}");
+        assert!(on_demand[1..].iter().all(|pods| *pods >= 2), "{on_demand:?}");
+        assert_eq!((on_demand[1], on_demand.last()), (3, Some(&2)));
     }
 
     /// What `wanted` and `ready` say for each ten seconds, played up to a second; the seconds with on-demand capacity.
