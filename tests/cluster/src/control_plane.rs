@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client, Config, config::Kubeconfig};
 
 use crate::{
+    flags,
     group::Group,
     pki::{Authority, Pair, token_keys},
     programs::program,
@@ -42,12 +43,12 @@ pub struct ControlPlane {
 }
 
 /// The certificates that the programs are started with.
-struct Certificates {
-    cluster: Authority,
-    front_proxy: Authority,
-    server: Pair,
-    front_proxy_client: Pair,
-    token: Pair,
+pub(crate) struct Certificates {
+    pub(crate) cluster: Authority,
+    pub(crate) front_proxy: Authority,
+    pub(crate) server: Pair,
+    pub(crate) front_proxy_client: Pair,
+    pub(crate) token: Pair,
 }
 
 impl Default for Options {
@@ -68,8 +69,8 @@ impl ControlPlane {
         let certificates = Certificates::new(&folder)?;
         let [etcd_port, peer_port, api_port] = free_ports()?;
         let data = group.folder().join("etcd");
-        group.spawn("etcd", &mut etcd(&data, etcd_port, peer_port)?)?;
-        let api_server_args = api_server_args(&certificates, etcd_port, api_port);
+        group.spawn("etcd", &mut flags::etcd(&data, etcd_port, peer_port)?)?;
+        let api_server_args = flags::api_server(&certificates, etcd_port, api_port);
         let api_server = Mutex::new(start_api_server(&group, &api_server_args)?);
         let Certificates { cluster, token, .. } = certificates;
         let authority = cluster.file.clone();
@@ -89,9 +90,9 @@ impl ControlPlane {
             api_server_args,
         };
         plane.until_ready().await?;
-        let mut command = controller_manager(&manager, &authority, &token.key, options)?;
+        let mut command = flags::controller_manager(&manager, &authority, &token.key, options)?;
         plane.group.spawn("kube-controller-manager", &mut command)?;
-        plane.group.spawn("kube-scheduler", &mut kube_scheduler(&scheduler)?)?;
+        plane.group.spawn("kube-scheduler", &mut flags::scheduler(&scheduler)?)?;
         plane.until_service_accounts().await?;
         Ok((plane, cluster))
     }
@@ -216,98 +217,10 @@ pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     Ok(ports)
 }
 
-fn etcd(data: &Path, port: u16, peer_port: u16) -> anyhow::Result<Command> {
-    let mut command = Command::new(program("etcd")?);
-    command.arg("--data-dir").arg(data).arg("--unsafe-no-fsync").arg("--log-level=warn").args([
-        format!("--listen-client-urls=http://127.0.0.1:{port}"),
-        format!("--advertise-client-urls=http://127.0.0.1:{port}"),
-        format!("--listen-peer-urls=http://127.0.0.1:{peer_port}"),
-        format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer_port}"),
-        format!("--initial-cluster=default=http://127.0.0.1:{peer_port}"),
-    ]);
-    Ok(command)
-}
-
-fn api_server_args(certificates: &Certificates, etcd_port: u16, port: u16) -> Vec<String> {
-    let Certificates { cluster, front_proxy, server, front_proxy_client, token } = certificates;
-    let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
-    let mut args = vec![
-        format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
-        format!("--secure-port={port}"),
-        file("tls-cert-file", &server.cert),
-        file("tls-private-key-file", &server.key),
-        file("client-ca-file", &cluster.file),
-        file("service-account-key-file", &token.cert),
-        file("service-account-signing-key-file", &token.key),
-        file("requestheader-client-ca-file", &front_proxy.file),
-        file("proxy-client-cert-file", &front_proxy_client.cert),
-        file("proxy-client-key-file", &front_proxy_client.key),
-    ];
-    args.extend(
-        [
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            // A loopback address is refused in Endpoints.
-            "--endpoint-reconciler-type=none",
-            "--service-cluster-ip-range=10.96.0.0/16",
-            "--authorization-mode=RBAC",
-            "--allow-privileged=true",
-            "--profiling=false",
-            "--service-account-issuer=https://kubernetes.default.svc",
-            // The aggregator shows who asked by these headers; KEDA's adapter needs them.
-            "--requestheader-allowed-names=front-proxy-client",
-            "--requestheader-username-headers=X-Remote-User",
-            "--requestheader-group-headers=X-Remote-Group",
-            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-        ]
-        .map(str::to_owned),
-    );
-    args
-}
-
 fn start_api_server(group: &Group, args: &[String]) -> anyhow::Result<Child> {
     group
         .spawn("kube-apiserver", Command::new(program("kube-apiserver")?).args(args))
         .context("kube-apiserver")
-}
-
-fn controller_manager(
-    kubeconfig: &Path,
-    authority: &Path,
-    token_key: &Path,
-    options: &Options,
-) -> anyhow::Result<Command> {
-    let mut command = Command::new(program("kube-controller-manager")?);
-    for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
-        command.arg(format!("--{flag}={}", kubeconfig.display()));
-    }
-    command.args([
-        format!("--service-account-private-key-file={}", token_key.display()),
-        format!("--root-ca-file={}", authority.display()),
-        format!("--horizontal-pod-autoscaler-sync-period={}ms", options.hpa_sync.as_millis()),
-    ]);
-    command.args([
-        "--leader-elect=false",
-        "--secure-port=0",
-        "--use-service-account-credentials=true",
-        "--controllers=*",
-        // With the default limits the first minute is spent on waiting for oneself.
-        "--kube-api-qps=200",
-        "--kube-api-burst=400",
-        "--horizontal-pod-autoscaler-downscale-stabilization=0s",
-        "--node-monitor-grace-period=8s",
-        "--node-monitor-period=500ms",
-    ]);
-    Ok(command)
-}
-
-fn kube_scheduler(kubeconfig: &Path) -> anyhow::Result<Command> {
-    let mut command = Command::new(program("kube-scheduler")?);
-    for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
-        command.arg(format!("--{flag}={}", kubeconfig.display()));
-    }
-    command.args(["--leader-elect=false", "--secure-port=0"]);
-    Ok(command)
 }
 
 /// JSON is YAML too.

@@ -14,6 +14,7 @@
 pub mod apply;
 pub mod cluster;
 pub mod control_plane;
+mod flags;
 pub mod group;
 pub mod keda;
 pub mod kubelet;

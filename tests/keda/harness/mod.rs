@@ -2,11 +2,13 @@
 
 mod demand;
 mod scaler;
+mod trigger;
 mod workload;
 
 pub(crate) use demand::Demand;
 pub(crate) use scaler::Scaler;
-pub(crate) use workload::{Trigger, Workload};
+pub(crate) use trigger::Trigger;
+pub(crate) use workload::Workload;
 
 use std::time::Duration;
 
