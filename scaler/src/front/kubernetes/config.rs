@@ -23,7 +23,7 @@ pub struct Kubernetes {
     #[arg(long, env = "SPOTSCALE_FRONT_KUBERNETES")]
     pub kubernetes: bool,
 
-    /// A Kubernetes Service to take instead of the one of the same name: [NAMESPACE/]NAME[:PORT], optionally followed
+    /// A Kubernetes Service to take instead of the one of the same name: `[NAMESPACE/]NAME[:PORT]`, optionally followed
     /// by tier=gpu|cpu, concurrency=N and service=NAME (of this front). May be repeated, also for one service: its
     /// gpu tier and its cpu tier are two. PORT is the name of the Service's port or the number of the pods' own;
     /// without it the port named http is taken, or the only one.
