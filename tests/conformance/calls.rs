@@ -4,7 +4,8 @@ use std::fs;
 
 use crate::{
     keda::{Keda, METRIC, Measured, Trigger, until},
-    scaler::{Front, Scaler, demand},
+    reading::demand,
+    scaler::{Front, Scaler},
 };
 
 #[tokio::test]

@@ -10,6 +10,8 @@ mod calls;
 mod keda;
 mod prometheus;
 mod push;
+mod reading;
+#[path = "../support/scaler.rs"]
 mod scaler;
 mod series;
 mod tls;

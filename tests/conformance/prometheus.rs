@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::{
     keda::{Keda, METRIC, Trigger, until},
-    scaler::{Front, Scaler, demand},
+    reading::demand,
+    scaler::{Front, Scaler},
     series::{Prometheus, ago, hanging},
 };
 

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::{
     keda::{Keda, METRIC, Spec, Trigger, until},
-    scaler::{Front, Scaler, demand},
+    reading::demand,
+    scaler::{Front, Scaler},
 };
 
 /// Of KEDA's own test of its push loop.
@@ -80,14 +81,14 @@ async fn x01_a_clean_end_of_the_stream_resets_kedas_delay_and_a_crash_does_not()
     until("the first activation", async || keda.activated().first().cloned()).await;
     for _ in 0..3 {
         scaler.kill().await;
-        scaler = activated_after_restart(&keda, scaler).await;
+        activated_after_restart(&keda, &mut scaler).await;
     }
     let grown = delays(&keda);
     assert!(grown.len() >= 3, "{grown:?}");
     assert!(grown.windows(2).all(|pair| pair[0] < pair[1]), "a crash has reset it: {grown:?}");
 
     assert!(scaler.terminate().await.success());
-    let _scaler = activated_after_restart(&keda, scaler).await;
+    activated_after_restart(&keda, &mut scaler).await;
     let after = delays(&keda);
     assert_eq!(after[grown.len()], 2, "not reset: {after:?}");
 }
@@ -102,7 +103,7 @@ async fn x01_after_six_crashes_polling_still_answers() {
     for _ in 0..6 {
         scaler.kill().await;
         keda.poll(&trigger, METRIC).await.unwrap_err();
-        scaler = scaler.again().await;
+        scaler.restart().await;
         let answer =
             until("an answer after a crash", async || keda.poll(&trigger, METRIC).await.ok());
         let answer = answer.await;
@@ -111,14 +112,13 @@ async fn x01_after_six_crashes_polling_still_answers() {
 }
 
 /// Starts the scaler again and waits for what its push loop then tells.
-async fn activated_after_restart(keda: &Keda, scaler: Scaler) -> Scaler {
+async fn activated_after_restart(keda: &Keda, scaler: &mut Scaler) {
     let before = keda.activated().len();
-    let scaler = scaler.again().await;
+    scaler.restart().await;
     until("an activation after the restart", async || {
         (keda.activated().len() > before).then_some(())
     })
     .await;
-    scaler
 }
 
 /// How long KEDA has waited before it opened the stream again, each time, in seconds.

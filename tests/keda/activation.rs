@@ -12,7 +12,7 @@ async fn a_held_request_is_pushed_to_keda_and_scales_from_zero_within_a_second_a
  {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     // Polling is too slow to be what scales.
-    let trigger = Trigger::push(scaler.grpc).with(json!({ "pollingInterval": 30 }));
+    let trigger = Trigger::push(&scaler.grpc).with(json!({ "pollingInterval": 30 }));
     let (workload, demand) = Workload::scaled(cluster, "push", &scaler, &trigger).await;
     demand.is(0, 0, 0);
     demand.is(1, 0, 0);
@@ -25,7 +25,7 @@ async fn a_held_request_is_pushed_to_keda_and_scales_from_zero_within_a_second_a
 async fn it_goes_to_zero_after_the_cooldown_and_wakes_up_again() {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let (workload, demand) =
-        Workload::scaled(cluster, "zero", &scaler, &Trigger::push(scaler.grpc)).await;
+        Workload::scaled(cluster, "zero", &scaler, &Trigger::push(&scaler.grpc)).await;
     for _ in 0..2 {
         demand.is(1, 0, 0);
         workload.until(1).await;
@@ -45,7 +45,7 @@ async fn it_goes_to_zero_after_the_cooldown_and_wakes_up_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_external_trigger_without_push_scales_from_zero_at_the_next_poll() {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
-    let trigger = Trigger { kind: "external", ..Trigger::push(scaler.grpc) };
+    let trigger = Trigger { kind: "external", ..Trigger::push(&scaler.grpc) };
     let (workload, demand) = Workload::scaled(cluster, "polled", &scaler, &trigger).await;
     demand.is(1, 0, 0);
     workload.until(1).await;
@@ -57,10 +57,10 @@ async fn an_external_trigger_without_push_scales_from_zero_at_the_next_poll() {
 async fn x02_a_request_that_waits_before_the_hpa_exists_is_served_soon_after() {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let workload = Workload::new(cluster, "early").await;
-    let demand = Demand::on(&workload.service(), &[scaler.grpc]);
+    let demand = Demand::on(&workload.service(), &[&scaler]);
     demand.is(1, 0, 0);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    workload.scale(&Trigger::push(scaler.grpc).with(json!({ "pollingInterval": 60 }))).await;
+    workload.scale(&Trigger::push(&scaler.grpc).with(json!({ "pollingInterval": 60 }))).await;
     // KEDA drops a push that comes before it has metric names; the repeat comes five seconds later.
     let took = workload.until(1).await;
     assert!(took < Duration::from_secs(20), "{took:?}: that was not the repeated push");

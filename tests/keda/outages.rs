@@ -12,7 +12,7 @@ async fn a_scaler_that_is_killed_leaves_the_replicas_as_they_are_and_scales_agai
 {
     let (cluster, mut scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let (workload, demand) =
-        Workload::scaled(cluster, "killed", &scaler, &Trigger::push(scaler.grpc)).await;
+        Workload::scaled(cluster, "killed", &scaler, &Trigger::push(&scaler.grpc)).await;
     demand.is(30, 0, 0);
     workload.until_seen("more than one", |now| now > 1).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -31,10 +31,10 @@ async fn a_scaler_that_is_killed_leaves_the_replicas_as_they_are_and_scales_agai
 async fn x01_push_works_again_soon_after_a_graceful_restart() {
     let (cluster, mut scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     // Polling is too slow to be what scales.
-    let trigger = Trigger::push(scaler.grpc).with(json!({ "pollingInterval": 120 }));
+    let trigger = Trigger::push(&scaler.grpc).with(json!({ "pollingInterval": 120 }));
     let (workload, demand) = Workload::scaled(cluster, "rolled", &scaler, &trigger).await;
     demand.is(0, 0, 0);
-    scaler.terminate().await;
+    assert!(scaler.terminate().await.success());
     scaler.restart().await;
     scaler.until_reported(&workload.service()).await;
     demand.is(1, 0, 0);
@@ -47,7 +47,7 @@ async fn x01_push_works_again_soon_after_a_graceful_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn x01_after_six_abrupt_restarts_polling_still_scales() {
     let (cluster, mut scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
-    let trigger = Trigger::push(scaler.grpc).with(json!({ "pollingInterval": 5 }));
+    let trigger = Trigger::push(&scaler.grpc).with(json!({ "pollingInterval": 5 }));
     let (workload, demand) = Workload::scaled(cluster, "crashes", &scaler, &trigger).await;
     demand.is(0, 0, 0);
     for _ in 0..6 {
@@ -69,7 +69,7 @@ async fn an_operator_that_is_killed_leaves_the_replicas_and_scales_again_when_it
     let options = Options { name: "keda-operator".to_owned(), ..Options::default() };
     let (cluster, scaler) = (TestCluster::start(&options).await.unwrap(), Scaler::start(&[]).await);
     let (workload, demand) =
-        Workload::scaled(&cluster, "operator", &scaler, &Trigger::push(scaler.grpc)).await;
+        Workload::scaled(&cluster, "operator", &scaler, &Trigger::push(&scaler.grpc)).await;
     demand.is(30, 0, 0);
     workload.settled(&scaler).await;
     cluster.kill_keda();
@@ -92,7 +92,7 @@ async fn a_front_that_comes_late_finds_the_replicas_as_they_were_and_scales_by_t
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let workload = Workload::new(cluster, "late").await;
     workload.set_replicas(2).await;
-    workload.scale(&Trigger::push(scaler.grpc).with(json!({ "pollingInterval": 2 }))).await;
+    workload.scale(&Trigger::push(&scaler.grpc).with(json!({ "pollingInterval": 2 }))).await;
     let changes = workload.changes_in(Duration::from_secs(15)).await;
     assert!(changes.is_empty(), "{changes:?}");
     let demand = workload.demand(&scaler).await;
@@ -104,11 +104,11 @@ async fn a_front_that_comes_late_finds_the_replicas_as_they_were_and_scales_by_t
 async fn x15_two_scalers_agree_and_the_one_that_no_front_reaches_scales_nothing_down() {
     let (cluster, scalers) = (TestCluster::shared(), Scaler::pair().await);
     let [one, two] = &scalers;
-    cluster.add_host("two-scalers.test", &[one.grpc.ip(), two.grpc.ip()]);
-    let address = format!("two-scalers.test:{}", one.grpc.port());
-    let trigger = Trigger { address, ..Trigger::push(one.grpc) };
+    cluster.add_host("two-scalers.test", &[one.ip(), two.ip()]);
+    let address = format!("two-scalers.test:{}", one.port());
+    let trigger = Trigger { address, ..Trigger::push(&one.grpc) };
     let workload = Workload::new(cluster, "two").await;
-    let demand = Demand::on(&workload.service(), &[one.grpc, two.grpc]);
+    let demand = Demand::on(&workload.service(), &[one, two]);
     demand.is(30, 0, 0);
     for scaler in &scalers {
         scaler.until_reported(&workload.service()).await;
@@ -120,7 +120,7 @@ async fn x15_two_scalers_agree_and_the_one_that_no_front_reaches_scales_nothing_
         Some(before),
         "KEDA asked only one of them, or they differ"
     );
-    demand.cut(1);
+    demand.cut_last();
     let changes = workload.changes_in(Duration::from_secs(15)).await;
     assert!(changes.is_empty(), "{changes:?}");
     assert_eq!(two.desired(&workload.namespace).await, None, "it guesses");
@@ -131,11 +131,11 @@ async fn x15_two_scalers_agree_and_the_one_that_no_front_reaches_scales_nothing_
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_scalers_one_may_die_and_the_other_goes_on_at_once() {
     let (cluster, mut scalers) = (TestCluster::shared(), Scaler::pair().await);
-    cluster.add_host("one-of-two.test", &[scalers[0].grpc.ip(), scalers[1].grpc.ip()]);
-    let address = format!("one-of-two.test:{}", scalers[0].grpc.port());
-    let trigger = Trigger { address, ..Trigger::push(scalers[0].grpc) };
+    cluster.add_host("one-of-two.test", &[scalers[0].ip(), scalers[1].ip()]);
+    let address = format!("one-of-two.test:{}", scalers[0].port());
+    let trigger = Trigger { address, ..Trigger::push(&scalers[0].grpc) };
     let workload = Workload::new(cluster, "pair").await;
-    let demand = Demand::on(&workload.service(), &[scalers[0].grpc, scalers[1].grpc]);
+    let demand = Demand::on(&workload.service(), &[&scalers[0], &scalers[1]]);
     demand.is(30, 0, 0);
     for scaler in &scalers {
         scaler.until_reported(&workload.service()).await;

@@ -13,7 +13,7 @@ async fn a_spike_takes_it_from_one_to_five_within_thirty_seconds_and_to_twenty_a
     let options =
         Options { hpa_sync: Duration::from_secs(15), name: "keda-default-pace".to_owned() };
     let (cluster, scaler) = (TestCluster::start(&options).await.unwrap(), Scaler::start(&[]).await);
-    let trigger = Trigger { behavior: json!({}), ..Trigger::push(scaler.grpc) };
+    let trigger = Trigger { behavior: json!({}), ..Trigger::push(&scaler.grpc) };
     let (workload, demand) = Workload::scaled(&cluster, "spike", &scaler, &trigger).await;
     demand.is(0, 1, 1);
     workload.until(1).await;
@@ -29,7 +29,7 @@ async fn a_spike_takes_it_from_one_to_five_within_thirty_seconds_and_to_twenty_a
 async fn x03_steady_demand_changes_no_replica_and_pushes_nothing() {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let (workload, demand) =
-        Workload::scaled(cluster, "steady", &scaler, &Trigger::push(scaler.grpc)).await;
+        Workload::scaled(cluster, "steady", &scaler, &Trigger::push(&scaler.grpc)).await;
     demand.is(5, 3, 3);
     workload.settled(&scaler).await;
     let pushed = scaler.counter("spotscale_scaler_push_messages_total").await;
@@ -44,7 +44,7 @@ async fn above_ten_replicas_every_single_step_is_obeyed_when_the_tolerance_is_ze
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let steps = [12, 13, 12, 11, 12];
     let trigger = |replicas: i32| {
-        Trigger::push(scaler.grpc).asking(json!({ "minReplicas": replicas.to_string() }))
+        Trigger::push(&scaler.grpc).asking(json!({ "minReplicas": replicas.to_string() }))
     };
     let (workload, demand) = Workload::scaled(cluster, "steps", &scaler, &trigger(steps[0])).await;
     demand.is(0, 1, 1);
@@ -57,7 +57,7 @@ async fn above_ten_replicas_every_single_step_is_obeyed_when_the_tolerance_is_ze
 #[tokio::test(flavor = "multi_thread")]
 async fn x12_demand_on_the_edge_between_two_numbers_changes_the_replicas_once_at_most() {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
-    let trigger = Trigger::push(scaler.grpc).asking(json!({ "shrinkWindowSeconds": "10" }));
+    let trigger = Trigger::push(&scaler.grpc).asking(json!({ "shrinkWindowSeconds": "10" }));
     let (workload, demand) = Workload::scaled(cluster, "edge", &scaler, &trigger).await;
     demand.is(4, 0, 1);
     let below = workload.settled(&scaler).await;

@@ -11,7 +11,7 @@ use crate::harness::{Scaler, Trigger, Workload};
 async fn from_idle_to_the_most_and_back(kind: &'static str, most: i32) {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let limits = json!({ "idleReplicaCount": 0, "minReplicaCount": 1, "maxReplicaCount": most });
-    let trigger = Trigger { kind, ..Trigger::push(scaler.grpc) }.with(limits);
+    let trigger = Trigger { kind, ..Trigger::push(&scaler.grpc) }.with(limits);
     let (workload, demand) = Workload::scaled(cluster, "idle", &scaler, &trigger).await;
     demand.is(1, 0, 0);
     workload.until(1).await;
@@ -38,7 +38,7 @@ async fn external_scaler_sj_makes_as_many_jobs_as_are_wanted() {
     let workload = Workload::new(cluster, "jobs").await;
     let demand = workload.demand(&scaler).await;
     demand.is(100, 0, 0);
-    let trigger = Trigger { kind: "external", ..Trigger::push(scaler.grpc) };
+    let trigger = Trigger { kind: "external", ..Trigger::push(&scaler.grpc) };
     workload.scale_jobs(&trigger, 3).await;
     workload.until_jobs(3).await;
 }
@@ -47,7 +47,7 @@ async fn external_scaler_sj_makes_as_many_jobs_as_are_wanted() {
 async fn cache_metrics_holds_a_cached_number_between_polls_and_an_uncached_one_falls() {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let rare = json!({ "pollingInterval": 1000, "minReplicaCount": 1 });
-    let uncached = Trigger::push(scaler.grpc).with(rare);
+    let uncached = Trigger::push(&scaler.grpc).with(rare);
     let cached = Trigger { cached: true, ..uncached.clone() };
     let ((with, demand), (without, other)) = tokio::join!(
         Workload::scaled_under(cluster, "cached", &scaler, &cached, (1000, 1, 1)),
@@ -65,7 +65,7 @@ async fn cache_metrics_holds_a_cached_number_between_polls_and_an_uncached_one_f
 #[tokio::test(flavor = "multi_thread")]
 async fn polling_cooldown_so_keeps_the_last_replica_for_the_cooldown_and_no_longer() {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
-    let trigger = Trigger::push(scaler.grpc).with(json!({ "cooldownPeriod": 8 }));
+    let trigger = Trigger::push(&scaler.grpc).with(json!({ "cooldownPeriod": 8 }));
     let (workload, demand) = Workload::scaled(cluster, "cooldown", &scaler, &trigger).await;
     demand.is(1, 0, 0);
     workload.until(1).await;
@@ -83,7 +83,7 @@ async fn scaling_modifiers_scale_by_the_formula_and_stay_at_zero_at_the_activati
             json!({ "formula": "wish + 2", "target": "1", "activationTarget": activation });
         json!({ "advanced": { "scalingModifiers": formula } })
     };
-    let trigger = Trigger { kind: "external", ..Trigger::push(scaler.grpc) }
+    let trigger = Trigger { kind: "external", ..Trigger::push(&scaler.grpc) }
         .asking(json!({ "minReplicas": "1" }));
     let at = trigger.clone().with(modifiers("3"));
     let (workload, demand) = Workload::scaled(cluster, "formula", &scaler, &at).await;
@@ -100,7 +100,7 @@ async fn scaling_modifiers_scale_by_the_formula_and_stay_at_zero_at_the_activati
 /// With replicas to fall back to.
 fn falling_back(scaler: &Scaler) -> Trigger {
     let fallback = json!({ "failureThreshold": 3, "replicas": 6 });
-    Trigger::push(scaler.grpc).with(json!({ "fallback": fallback, "minReplicaCount": 1 }))
+    Trigger::push(&scaler.grpc).with(json!({ "fallback": fallback, "minReplicaCount": 1 }))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +141,7 @@ async fn fallback_does_not_take_over_from_a_scaler_that_cannot_be_reached() {
 async fn pause_scale_in_keeps_what_is_there_and_growth_goes_on() {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let (workload, demand) =
-        Workload::scaled(cluster, "paused", &scaler, &Trigger::push(scaler.grpc)).await;
+        Workload::scaled(cluster, "paused", &scaler, &Trigger::push(&scaler.grpc)).await;
     demand.is(5, 1, 1);
     let some = workload.settled(&scaler).await;
     workload.annotate("autoscaling.keda.sh/paused-scale-in", Some("true")).await;
@@ -161,7 +161,7 @@ async fn pause_scale_in_keeps_what_is_there_and_growth_goes_on() {
 async fn force_activation_keeps_one_without_demand() {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let (workload, demand) =
-        Workload::scaled(cluster, "forced", &scaler, &Trigger::push(scaler.grpc)).await;
+        Workload::scaled(cluster, "forced", &scaler, &Trigger::push(&scaler.grpc)).await;
     demand.is(0, 0, 0);
     workload.annotate("autoscaling.keda.sh/force-activation", Some("true")).await;
     workload.until(1).await;
@@ -178,7 +178,7 @@ async fn restore_original_gives_the_replicas_back_that_there_were() {
     let demand = workload.demand(&scaler).await;
     demand.is(0, 0, 0);
     let restore = json!({ "advanced": { "restoreToOriginalReplicaCount": true } });
-    workload.scale(&Trigger::push(scaler.grpc).with(restore)).await;
+    workload.scale(&Trigger::push(&scaler.grpc).with(restore)).await;
     workload.until(0).await;
     workload.unscale().await;
     workload.until(2).await;
@@ -191,7 +191,7 @@ async fn initial_delay_cooldownperiod_spares_a_workload_that_was_never_active() 
     workload.set_replicas(1).await;
     let demand = workload.demand(&scaler).await;
     demand.is(0, 0, 0);
-    workload.scale(&Trigger::push(scaler.grpc).with(json!({ "initialCooldownPeriod": 8 }))).await;
+    workload.scale(&Trigger::push(&scaler.grpc).with(json!({ "initialCooldownPeriod": 8 }))).await;
     workload.until_condition("Ready", "True").await;
     assert!(
         workload.changes_in(Duration::from_secs(4)).await.is_empty(),
@@ -204,7 +204,7 @@ async fn initial_delay_cooldownperiod_spares_a_workload_that_was_never_active() 
 #[tokio::test(flavor = "multi_thread")]
 async fn trigger_update_so_is_followed() {
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
-    let trigger = Trigger::push(scaler.grpc);
+    let trigger = Trigger::push(&scaler.grpc);
     let (workload, demand) = Workload::scaled(cluster, "update", &scaler, &trigger).await;
     demand.is(0, 0, 0);
     assert_eq!(workload.until(0).await.as_secs(), 0);

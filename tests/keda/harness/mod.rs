@@ -1,16 +1,13 @@
 //! A scaler process, the demand on it, and the ScaledObject that KEDA reads it through.
 
 mod demand;
+mod reading;
+#[path = "../../support/scaler.rs"]
 mod scaler;
 mod trigger;
 mod workload;
 
 pub(crate) use demand::Demand;
-pub(crate) use scaler::Scaler;
+pub(crate) use scaler::{Front, PATIENCE, Scaler};
 pub(crate) use trigger::Trigger;
 pub(crate) use workload::Workload;
-
-use std::time::Duration;
-
-/// For a busy machine. No test passes by waiting for it.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);

@@ -1,7 +1,5 @@
 //! What a ScaledObject says.
 
-use std::net::SocketAddr;
-
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
@@ -23,10 +21,10 @@ pub(crate) struct Trigger {
 
 impl Trigger {
     /// A push trigger on this scaler with quick timings: polled every second, down a second after the last work.
-    pub(crate) fn push(scaler: SocketAddr) -> Self {
+    pub(crate) fn push(scaler: &str) -> Self {
         Self {
             kind: "external-push",
-            address: scaler.to_string(),
+            address: scaler.to_owned(),
             metadata: json!({
                 "concurrency": "1", "serviceTimeMs": "1000", "sloMs": "2000",
                 "idleAfterSeconds": "1", "shrinkWindowSeconds": "1", "coldStartSeconds": "1",

@@ -76,7 +76,7 @@ impl Workload {
 
     /// A front that has reported.
     pub(crate) async fn demand(&self, scaler: &Scaler) -> Demand {
-        let demand = Demand::on(&self.service(), &[scaler.grpc]);
+        let demand = Demand::on(&self.service(), &[scaler]);
         scaler.until_reported(&self.service()).await;
         demand
     }

@@ -1,4 +1,6 @@
-//! A real scaler process, and a front that reports to it.
+//! A real scaler process that can be killed, and started again where it was; and a front that reports to it.
+
+#![allow(dead_code, reason = "each test program that takes this in uses a part of it")]
 
 use std::{
     net::SocketAddr,
@@ -22,7 +24,8 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::keda::{PATIENCE, until};
+/// For a busy machine. No test passes by waiting for it.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Fronts report every second; twice as often leaves room for a busy machine.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -54,6 +57,13 @@ impl Scaler {
         Self::start_at(&format!("{host}:0"), Vec::new()).await
     }
 
+    /// Two of them at one port of two addresses, as the Pods behind one name are.
+    pub(crate) async fn pair() -> [Self; 2] {
+        let first = Self::start(&[]).await;
+        let port = first.grpc.rsplit_once(':').unwrap().1.to_owned();
+        [first, Self::start_at(&format!("127.0.0.2:{port}"), Vec::new()).await]
+    }
+
     async fn start_at(address: &str, flags: Vec<String>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_spotscale"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SPOTSCALE_")) {
@@ -75,11 +85,10 @@ impl Scaler {
         Self { grpc: text("grpc"), admin: text("admin").parse().unwrap(), flags, process }
     }
 
-    /// Starts again on the same address.
-    pub(crate) async fn again(self) -> Self {
-        let Self { grpc, flags, mut process, .. } = self;
-        process.wait().await.unwrap();
-        Self::start_at(&grpc, flags).await
+    /// Starts it again on the same address, after it has ended.
+    pub(crate) async fn restart(&mut self) {
+        self.process.wait().await.unwrap();
+        *self = Self::start_at(&self.grpc, std::mem::take(&mut self.flags)).await;
     }
 
     /// Ends as a crash does.
@@ -99,29 +108,23 @@ impl Scaler {
         page(&format!("http://{}{path}", self.admin)).await
     }
 
-    /// What `/debug/scaler` says of the ScaledObject of this name.
-    pub(crate) async fn explains(&self, name: &str) -> Value {
-        let page: Value = serde_json::from_str(&self.page("/debug/scaler").await).unwrap();
-        let mut objects = page["objects"].as_array().unwrap().iter();
-        objects.find(|object| object["name"] == name).cloned().unwrap_or_default()
-    }
-
-    /// Scrapes until this line is there.
-    pub(crate) async fn until_metric(&self, line: &str) {
-        until(line, async || self.page("/metrics").await.contains(line).then_some(())).await;
+    /// What `/debug/scaler` shows.
+    pub(crate) async fn explained(&self) -> Value {
+        serde_json::from_str(&self.page("/debug/scaler").await).unwrap()
     }
 }
 
 impl Front {
     /// Reports to a plaintext scaler.
     pub(crate) fn of(scaler: &Scaler, services: Vec<ServiceDemand>) -> Self {
+        static SEQUENCE: AtomicU64 = AtomicU64::new(1);
         let services = watch::Sender::new(services);
         let (receiver, url) = (services.subscribe(), format!("http://{}", scaler.grpc));
+        let name = format!("front-{}", SEQUENCE.fetch_add(1, Ordering::Relaxed));
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            static SEQUENCE: AtomicU64 = AtomicU64::new(1);
             loop {
                 if let Ok(mut client) = DemandClient::connect(url.clone()).await {
-                    let _ = client.report(reports(receiver.clone(), &SEQUENCE)).await;
+                    let _ = client.report(reports(name.clone(), receiver.clone(), &SEQUENCE)).await;
                 }
                 sleep(Duration::from_millis(50)).await;
             }
@@ -145,32 +148,21 @@ pub(crate) async fn page(url: &str) -> String {
 
 /// A report now, at every change, and at every heartbeat.
 fn reports(
+    front: String,
     mut services: watch::Receiver<Vec<ServiceDemand>>,
     sequence: &'static AtomicU64,
 ) -> impl Stream<Item = DemandReport> + Send + 'static {
     services.mark_changed();
-    stream::unfold(services, move |mut services| async move {
+    stream::unfold((front, services), move |(front, mut services)| async move {
         if let Ok(Err(_)) = timeout(HEARTBEAT, services.changed()).await {
             return None;
         }
         let report = DemandReport {
-            front: "front".to_owned(),
+            front: front.clone(),
             sequence: sequence.fetch_add(1, Ordering::Relaxed),
             services: services.borrow_and_update().clone(),
             leaving: false,
         };
-        Some((report, services))
+        Some((report, (front, services)))
     })
-}
-
-/// `held` requests wait for the service `ns/name` and `endpoints` replicas are ready.
-pub(crate) fn demand(name: &str, held: u64, endpoints: u32) -> ServiceDemand {
-    ServiceDemand {
-        service: format!("ns/{name}"),
-        held,
-        oldest_held_ms: held.min(1),
-        endpoints,
-        concurrency_per_endpoint: 1,
-        ..ServiceDemand::default()
-    }
 }
