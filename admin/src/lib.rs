@@ -1,7 +1,7 @@
 //! The pages that every role has: `/healthz`, `/readyz`, `/metrics`. [`Admin`] puts them on a port of their own, never the
 //! one that serves the role's traffic; a role with other needs takes the answers alone.
 
-use std::sync::Arc;
+use std::{future::IntoFuture as _, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -15,6 +15,9 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// For answers that are under way at the end. A request that only half arrives has no end of its own.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What the admin port shows.
 #[derive(Clone)]
@@ -36,7 +39,7 @@ impl Admin {
     }
 }
 
-/// Serves `router` until `shutdown`.
+/// Serves `router` until `shutdown`, and answers what has been asked by then for up to a second.
 ///
 /// # Errors
 /// Only when the listener fails for good.
@@ -45,7 +48,16 @@ pub async fn serve(
     router: Router,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    let stops = shutdown.clone().cancelled_owned();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stops).into_future();
+    let is_late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        ended = serving => ended,
+        () = is_late => Ok(()),
+    }
 }
 
 /// The answer of `/healthz`: whoever reads it knows that the process lives.

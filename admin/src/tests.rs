@@ -65,3 +65,16 @@ async fn it_ends_when_it_is_told_to() {
     served.ended.await.unwrap().unwrap();
     assert!(TcpStream::connect(served.address).await.is_err(), "still listening");
 }
+
+#[tokio::test]
+async fn half_a_request_does_not_keep_it_from_ending() {
+    let served = serve_one().await;
+    let mut half = TcpStream::connect(served.address).await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nho").await.unwrap();
+    // Accepted in order: whoever is answered after it shows that it is being read.
+    served.get("/healthz").await;
+    served.shutdown.cancel();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), served.ended).await;
+    ended.expect("it waits for the other half").unwrap().unwrap();
+    drop(half);
+}

@@ -201,7 +201,7 @@ pub struct Bounds {
     #[arg(long, env = "SPOTSCALE_FRONT_CONNECTIONS", default_value_t = 10_000)]
     pub connections: usize,
 
-    /// Time for a client to send the head of a request, at most.
+    /// Time for a client to send the head of a request, at most, from its first byte on.
     #[arg(
         long,
         env = "SPOTSCALE_FRONT_HEAD_TIMEOUT",
@@ -209,6 +209,16 @@ pub struct Bounds {
         value_parser = duration
     )]
     pub head_timeout: Duration,
+
+    /// Client connections without a request are closed after this; keep it above the idle time of the load balancer
+    /// in front, which may send a request at that very moment. (Google's keeps connections for 600s.)
+    #[arg(
+        long,
+        env = "SPOTSCALE_FRONT_CLIENT_IDLE",
+        default_value = "620s",
+        value_parser = duration
+    )]
+    pub client_idle: Duration,
 }
 
 /// Flags that are each fine and together are not.
@@ -245,6 +255,7 @@ impl Config {
             ("--connect-timeout", endpoints.connect_timeout),
             ("--stream-idle", endpoints.stream_idle),
             ("--head-timeout", bounds.head_timeout),
+            ("--client-idle", bounds.client_idle),
         ] {
             check(!span.is_zero(), flag, "wanted more than zero")?;
         }

@@ -61,7 +61,8 @@ impl Reporter {
         Arc::new(Self { identity, sequence, services, concurrency, changed, dialer, metrics })
     }
 
-    /// Reports to all addresses of one scaler name until `leaving`, and then says goodbye to each.
+    /// Reports to all addresses of one scaler name until `leaving`, and then says goodbye to each. An address that the
+    /// name loses before that is only left alone.
     pub(super) async fn run(self: Arc<Self>, scaler: ScalerAddress, leaving: CancellationToken) {
         let mut streams: HashMap<SocketAddr, CancellationToken> = HashMap::new();
         let tasks = TaskTracker::new();
@@ -99,9 +100,11 @@ impl Reporter {
         });
         for address in found {
             streams.entry(address).or_insert_with(|| {
-                let gone = leaving.child_token();
-                let reporter = Arc::clone(self);
-                tasks.spawn(reporter.keep_reporting(scaler.clone(), address, gone.clone()));
+                let gone = CancellationToken::new();
+                let reporting =
+                    Arc::clone(self).keep_reporting(scaler.clone(), address, leaving.clone());
+                // Without a goodbye: this front lives on, and its reports to the other addresses are to count.
+                tasks.spawn(gone.clone().run_until_cancelled_owned(reporting));
                 gone
             });
         }
@@ -141,7 +144,8 @@ impl Reporter {
         address: SocketAddr,
         leaving: &CancellationToken,
     ) -> Result<(), String> {
-        let channel = self.dialer.connect(scaler, address).await;
+        let connecting = self.dialer.connect(scaler, address);
+        let Some(channel) = leaving.run_until_cancelled(connecting).await else { return Ok(()) };
         let channel = channel.map_err(|error| innermost(&error))?;
         let _up = self.metrics.demand_stream();
         self.stream(channel, leaving).await.map_err(|status| innermost(&status))
@@ -194,3 +198,6 @@ impl Reporter {
         DemandReport { front: self.identity.clone(), sequence, services, leaving }
     }
 }
+
+#[cfg(test)]
+mod tests;

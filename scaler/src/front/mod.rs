@@ -8,6 +8,7 @@
 //! `spotscale_decide::admission` makes the choices. `source` says where endpoints come from: flags, a watched file, or
 //! the Services of a cluster (`kubernetes`). `demand` tells the scalers, which `scalers` connects to.
 
+mod activity;
 mod cold_start;
 mod config;
 mod demand;

@@ -29,6 +29,9 @@ use crate::admin::{self, Admin};
 /// Between not being ready and taking no more connections: whoever watches `/readyz` is to know first.
 const NOTICE: Duration = Duration::from_millis(100);
 
+/// For the goodbyes and the last pages, when nothing is under way any more.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// What ends a front that was not told to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -88,7 +91,7 @@ pub async fn run(
     let router = router.merge(debug(services.clone()));
     tasks.spawn(async_admin(listeners.admin, router, background.clone()));
 
-    let server = Server::new(proxy, &config.bounds);
+    let server = Server::new(proxy, &config.bounds, shutdown.clone());
     let closing = CancellationToken::new();
     tokio::join!(server.accept(listeners.service, &closing), async {
         tell_when_ready(&ready, has_list, &shutdown).await;
@@ -105,7 +108,9 @@ pub async fn run(
     }
     background.cancel();
     tasks.close();
-    tasks.wait().await;
+    if tokio::time::timeout(END_TIMEOUT, tasks.wait()).await.is_err() {
+        tracing::warn!("something in the background did not end in time");
+    }
     Ok(())
 }
 

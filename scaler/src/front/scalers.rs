@@ -80,6 +80,17 @@ pub enum TlsError {
     Unfit(String),
 }
 
+/// Why there is no connection to a scaler.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    /// It was refused or broken off, by the network or by TLS.
+    #[error(transparent)]
+    Transport(#[from] tonic::transport::Error),
+    /// Somebody listens there and says nothing.
+    #[error("no connection within {CONNECT_TIMEOUT:?}")]
+    Silent,
+}
+
 /// Makes connections to scalers.
 pub(super) struct Dialer {
     files: ScalerTls,
@@ -136,17 +147,18 @@ impl Dialer {
         &self,
         scaler: &ScalerAddress,
         address: SocketAddr,
-    ) -> Result<Channel, tonic::transport::Error> {
+    ) -> Result<Channel, DialError> {
         let scheme = if scaler.is_tls { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
-            .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_INTERVAL)
             .keep_alive_while_idle(true);
         if let Some(tls) = self.tls().filter(|_| scaler.is_tls) {
             endpoint = endpoint.tls_config(tls.domain_name(&scaler.host))?;
         }
-        endpoint.connect().await
+        // The endpoint's own timeout would cover TCP alone, not the handshake of TLS.
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect());
+        Ok(connecting.await.map_err(|_| DialError::Silent)??)
     }
 
     fn tls(&self) -> Option<ClientTlsConfig> {

@@ -2,14 +2,14 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::Request;
-use hyper::{body::Incoming, service::service_fn};
+use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -17,11 +17,15 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{config::Bounds, proxy::Proxy};
+use super::{
+    activity::{Activity, Heads, Tracked},
+    config::Bounds,
+    proxy::{Proxy, ProxyBody},
+};
 
 /// Out of file descriptors, most likely: trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// At the end, what an accepted connection has already sent may still be on its way to us.
+/// At the end, what a client has already sent on an idle connection may still be on its way to us.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// HTTP/2 streams of one connection. Each counts against the same hold queue.
 const STREAMS_MAX: u32 = 1000;
@@ -32,18 +36,22 @@ pub(super) struct Server {
     proxy: Arc<Proxy>,
     http: auto::Builder<TokioExecutor>,
     head_timeout: Duration,
+    client_idle: Duration,
     free: Arc<Semaphore>,
     open: TaskTracker,
-    graceful: GracefulShutdown,
+    /// Cancelled from when the front is not ready any more.
+    leaving: CancellationToken,
     kill: CancellationToken,
 }
 
 impl Server {
-    pub(super) fn new(proxy: Arc<Proxy>, bounds: &Bounds) -> Self {
+    /// From `leaving` on, clients are asked to connect elsewhere.
+    pub(super) fn new(proxy: Arc<Proxy>, bounds: &Bounds, leaving: CancellationToken) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
+        // Its timeout for heads runs while a connection idles, too: ours are told apart by `activity`.
         http.http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(bounds.head_timeout)
+            .header_read_timeout(None)
             .max_buf_size(bounds.head_bytes);
         http.http2()
             .timer(TokioTimer::new())
@@ -54,9 +62,10 @@ impl Server {
             proxy,
             http,
             head_timeout: bounds.head_timeout,
+            client_idle: bounds.client_idle,
             free: Arc::new(Semaphore::new(bounds.connections)),
             open: TaskTracker::new(),
-            graceful: GracefulShutdown::new(),
+            leaving,
             kill: CancellationToken::new(),
         }
     }
@@ -81,13 +90,10 @@ impl Server {
         }
     }
 
-    /// Lets what is under way finish; true when it did in time.
+    /// Lets what is under way at the end of `accept` finish; true when it did in time.
     pub(super) async fn drain(self, timeout: Duration, stop: impl FnOnce()) -> bool {
         self.open.close();
-        let finish = async {
-            self.graceful.shutdown().await;
-            self.open.wait().await;
-        };
+        let finish = self.open.wait();
         tokio::pin!(finish);
         if tokio::time::timeout(timeout, &mut finish).await.is_ok() {
             return true;
@@ -114,40 +120,63 @@ impl Server {
         client: SocketAddr,
         shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + use<> {
-        let (http, proxy) = (self.http.clone(), Arc::clone(&self.proxy));
-        let (watcher, head_timeout) = (self.graceful.watcher(), self.head_timeout);
+        let Self { head_timeout, client_idle, .. } = *self;
+        let (http, activity) = (self.http.clone(), Activity::new());
+        let service = self.service(client, &activity);
         async move {
             let _ = stream.set_nodelay(true);
-            // hyper's timeout for a request's head starts only when the first byte has told the HTTP version.
-            let mut first = [0];
-            let begins = tokio::time::timeout(head_timeout, stream.peek(&mut first));
+            let (read, write) = stream.into_split();
+            let read = Heads::new(read, Arc::clone(&activity), head_timeout);
+            let stream = TokioIo::new(tokio::io::join(read, write));
+            let connection = http.serve_connection(stream, service).into_owned();
+            tokio::pin!(connection);
             let stops = async {
                 shutdown.cancelled().await;
                 tokio::time::sleep(LAST_WORDS).await;
             };
-            let began = tokio::select! {
-                begun = begins => matches!(begun, Ok(Ok(1))),
-                () = stops => false,
+            let is_over = async {
+                tokio::select! {
+                    () = stops => {}
+                    () = activity.idle(client_idle) => {}
+                }
             };
-            if began {
-                speak(http, proxy, stream, (client, watcher)).await;
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                () = is_over => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, %client, "the connection ended early");
             }
         }
     }
-}
 
-async fn speak(
-    http: auto::Builder<TokioExecutor>,
-    proxy: Arc<Proxy>,
-    stream: TcpStream,
-    (client, watcher): (SocketAddr, Watcher),
-) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let proxy = Arc::clone(&proxy);
-        async move { Ok::<_, Infallible>(proxy.answer(request, client.ip()).await) }
-    });
-    let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, %client, "the connection ended early");
+    fn service(
+        &self,
+        client: SocketAddr,
+        activity: &Arc<Activity>,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Response<Tracked<ProxyBody>>,
+        Error = Infallible,
+        Future: Send,
+    > + use<> {
+        let (proxy, leaving) = (Arc::clone(&self.proxy), self.leaving.clone());
+        let activity = Arc::clone(activity);
+        service_fn(move |request: Request<Incoming>| {
+            let (proxy, leaving) = (Arc::clone(&proxy), leaving.clone());
+            let under_way = activity.request();
+            async move {
+                let is_http1 = request.version() < Version::HTTP_2;
+                let mut response = proxy.answer(request, client.ip()).await;
+                // Whoever pools connections drops this one by itself, instead of losing a request on it later.
+                if is_http1 && leaving.is_cancelled() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok(response.map(|body| Tracked { body, _under_way: under_way }))
+            }
+        })
     }
 }

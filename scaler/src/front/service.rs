@@ -90,9 +90,6 @@ impl Service {
         let ticket = state.totals.arrivals;
         let load = state.load(now);
         let answer = admission::admit(&self.limits, &load, ask);
-        if load.is_cold() && !load.draining {
-            state.cold.wanted(now);
-        }
         match answer {
             Admission::Forward(tier) => {
                 // Under this same lock the load said that a slot is free; holding is the safe answer if not.
@@ -102,7 +99,12 @@ impl Service {
                 };
                 Ok((ticket, entry))
             }
-            Admission::Hold => Ok((ticket, self.join(state, ticket, ask.bytes))),
+            Admission::Hold => {
+                if load.is_cold() {
+                    state.cold.wanted(now);
+                }
+                Ok((ticket, self.join(state, ticket, ask.bytes)))
+            }
             Admission::Refuse { reason, retry_after } => Err(Turned { reason, retry_after }),
         }
     }

@@ -131,6 +131,26 @@ async fn a_request_is_held_no_longer_than_it_allows() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_turned_away_starts_no_cold_start() {
+    let front = Front::start(&[]).await;
+    let replica = Replica::quick().await;
+    let (measured, ()) = tokio::join!(front.get("/"), async {
+        front.until_held(1).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        front.list(&[replica.url()]);
+    });
+    assert_eq!(measured.status, 200);
+    front.list(&[]);
+    front.until_ready(0).await;
+    let hasty = front.request(Method::GET, "/").header("x-request-timeout-ms", "10");
+    let answer = send(hasty.body(Full::default()).unwrap()).await;
+    assert_eq!((answer.status, answer.kind()), (503, "deadline_too_short".to_owned()));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let elapsed = &front.debug().await[0]["load"]["cold_start"]["elapsed"];
+    assert_eq!(elapsed, 0, "nobody waits for it, and nothing would end it");
+}
+
+#[tokio::test]
 async fn a_forwarded_request_is_given_up_at_its_deadline_and_frees_its_slot() {
     let front = Front::start(&["--concurrency", "1"]).await;
     let permits = Arc::new(Semaphore::new(0));

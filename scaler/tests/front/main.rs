@@ -9,6 +9,7 @@ mod demand;
 mod fleet;
 mod hold;
 mod http2;
+mod idle;
 mod lifecycle;
 mod replicas;
 mod retry;

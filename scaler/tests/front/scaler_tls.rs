@@ -3,12 +3,13 @@
 use std::{fs, path::Path, time::Duration};
 
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 use crate::{
     authority::Authority,
     demand::Running,
-    support::{Front, config},
+    support::{Front, PATIENCE, config},
 };
 
 const STREAMS: &str = "spotscale_front_demand_streams";
@@ -76,6 +77,23 @@ async fn files_that_do_not_hold_together_leave_the_last_ones_in_use() {
         scaler.dead.cancel();
         scaler = Running::with_tls(&address, tls.clone()).await;
         scaler.until(|_| true).await;
+    }
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn a_scaler_that_never_shakes_hands_is_tried_again_and_holds_up_no_end() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), &Authority::new(), &Authority::new().issue());
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let ca = folder.path().join("ca.crt").display().to_string();
+    let scaler = format!("--scaler=https://127.0.0.1:{port}");
+    let front = Front::start(&[&scaler, "--scaler-ca", &ca]).await;
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let accepted = tokio::time::timeout(PATIENCE, silent.accept()).await;
+        kept.push(accepted.expect("it still waits for the first").unwrap());
     }
     front.stop().await;
 }

@@ -103,11 +103,16 @@ impl Kubernetes {
     /// Checks what one flag alone cannot tell.
     pub(in crate::front) fn validate(&self, config: &Config) -> Result<(), ConfigError> {
         let invalid = |flag, why: &str| Err(ConfigError::Invalid { flag, why: why.to_owned() });
+        let has_taints = !self.kubernetes_notice_taints.is_empty();
         if !self.kubernetes {
-            return match self.kubernetes_services.first() {
-                Some(_) => invalid("--kubernetes-service", "needs --kubernetes"),
-                None => Ok(()),
+            return match (self.kubernetes_services.is_empty(), has_taints) {
+                (false, _) => invalid("--kubernetes-service", "needs --kubernetes"),
+                (_, true) => invalid("--kubernetes-notice-taint", "needs --kubernetes"),
+                _ => Ok(()),
             };
+        }
+        if has_taints && !self.kubernetes_nodes {
+            return invalid("--kubernetes-notice-taint", "not with --kubernetes-nodes=false");
         }
         if !config.upstreams.is_empty() || config.upstreams_file.is_some() {
             return invalid(

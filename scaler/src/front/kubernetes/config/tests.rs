@@ -63,6 +63,12 @@ fn a_front_of_one_service_needs_no_service_attribute() {
 #[test]
 fn what_says_too_little_or_too_much_is_refused_in_one_line() {
     let several = ["--kubernetes", "--service=m/a", "--route=m/b=/b", "--kubernetes-service=m/c"];
+    let unwatched = [
+        "--kubernetes",
+        "--service=m/a",
+        "--kubernetes-notice-taint=a",
+        "--kubernetes-nodes=false",
+    ];
     let further = |flag: &'static str| ["--kubernetes", "--service=m/a", flag];
     for (flags, words) in [
         (&["--kubernetes"][..], "wanted a Kubernetes Service"),
@@ -72,6 +78,8 @@ fn what_says_too_little_or_too_much_is_refused_in_one_line() {
         (&further("--upstream=http://a:1"), "not together with --upstream"),
         (&further("--kubernetes-notice-taint=a=b:NoSchedule"), "wanted a key"),
         (&["--kubernetes-service=m/a"], "needs --kubernetes"),
+        (&["--kubernetes-notice-taint=a"], "needs --kubernetes"),
+        (&unwatched, "not with --kubernetes-nodes=false"),
     ] {
         assert!(refusal(flags).contains(words), "{flags:?}: {}", refusal(flags));
     }
