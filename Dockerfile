@@ -4,8 +4,9 @@
 #   docker build --tag REGISTRY/spotscale:0.1.0 .                          every role; models on the CPU
 #   docker build --tag REGISTRY/spotscale:0.1.0-cuda --target cuda .       the model server on NVIDIA GPUs (amd64 only)
 #
-# Both carry ONNX Runtime and ResNet-50 of the ONNX Model Zoo; a build that cannot reach the zoo fails, because the
-# stand-in with seeded weights does not belong into an image. Both run as user 65532 and write nothing but to /tmp.
+# Both carry ONNX Runtime and ResNet-50 of the ONNX Model Zoo with the names of its classes; a build that cannot reach
+# the zoo fails, because the stand-in with seeded weights does not belong into an image, nor do answers without names. Both run
+# as user 65532 and write nothing but to /tmp.
 
 FROM rust:1.95.0-bookworm AS program
 # The image's own; rust-toolchain.toml would have rustup bring clippy and rustfmt too.
@@ -22,7 +23,8 @@ ENV SPOTSCALE_CACHE=/parts
 COPY scripts /source/scripts
 RUN --mount=type=cache,target=/parts/wheels \
     python3 /source/scripts/setup.py runtime model \
-    && install -D --mode=0644 --target-directory=/out/models /parts/models/resnet50-v1-12.onnx \
+    && install -D --mode=0644 --target-directory=/out/models \
+        /parts/models/resnet50-v1-12.onnx /parts/models/resnet50-v1-12.labels.txt \
     && install -D --mode=0644 --target-directory=/out/onnxruntime /parts/onnxruntime-*/*.so
 
 FROM parts AS parts-cuda

@@ -68,7 +68,7 @@ bench-scaler: ## Measure the scaler: 1,000 ScaledObjects, 800 calls/s, 1,000 pus
 
 .PHONY: check-cuda
 check-cuda: build ## Compare CUDA with the CPU on this machine's GPU, and time both
-	parts=$$($(SETUP) pictures model --spotscale $(TARGET)/release/spotscale)
+	parts=$$($(SETUP) runtime-cuda pictures model --spotscale $(TARGET)/release/spotscale)
 	eval "$$parts"
 	scripts/check-cuda.sh --spotscale $(TARGET)/release/spotscale
 

@@ -171,6 +171,8 @@ def runtime_archive(name, library):
 
 
 def runtime_cuda():
+    if own := os.environ.get("ORT_DYLIB_PATH"):
+        return {"ORT_DYLIB_PATH": own}
     library = CACHE / f"onnxruntime-cuda-{RUNTIME_VERSION}/libonnxruntime.so"
     if not library.exists():
         with zipfile.ZipFile(wheel(*RUNTIME_CUDA_WHEEL)) as file:

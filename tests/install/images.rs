@@ -66,6 +66,12 @@ fn the_model_is_where_the_image_puts_it() {
     let name = Path::new(path).file_name().unwrap().to_str().unwrap();
     let setup = std::fs::read_to_string(source("scripts/setup.py")).unwrap();
     assert!(setup.contains(&format!("\"name\": \"{name}\"")), "{name} is not what is brought");
+    // The server looks for the names of the classes beside the model.
+    let names = Path::new(name).with_extension("labels.txt");
+    for file in [name, names.to_str().unwrap()] {
+        let is_taken = text.split_whitespace().any(|word| word == format!("/parts/models/{file}"));
+        assert!(is_taken, "{file} is not in the image");
+    }
 }
 
 /// The value that both final stages give to a variable.

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod cold_start;
+mod examples;
 mod images;
 mod loss;
 mod network;

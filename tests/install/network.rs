@@ -1,4 +1,4 @@
-//! Who may call whom, as the NetworkPolicies say it: a small reading of their rules, held against what each role needs.
+//! Who may call whom, as the `NetworkPolicies` say it: a small reading of their rules, held against what each role needs.
 
 use std::collections::BTreeMap;
 
@@ -151,6 +151,20 @@ fn the_front_reaches_the_namespaces_of_its_services() {
     let objects = render(&["front.services[0].name=vision/detector,front.services[0].path=/x"]);
     assert!(passes(&objects, "front", "vision", 9000));
     assert!(!passes(&objects, "front", "speech", 9000));
+}
+
+#[test]
+fn the_ports_of_the_api_server_and_of_the_name_service_can_be_named() {
+    let objects = render(&["networkPolicy.apiServerPorts={8443},networkPolicy.dnsPorts={5353}"]);
+    for (from, port, expected) in [
+        ("front", 8443, true),
+        ("front", 6443, false),
+        ("front", 5353, true),
+        ("scaler", 5353, true),
+        ("scaler", 53, false),
+    ] {
+        assert_eq!(passes(&objects, from, "elsewhere", port), expected, "{from} to {port}");
+    }
 }
 
 #[test]

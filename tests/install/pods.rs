@@ -65,8 +65,9 @@ fn the_ports_of_a_pod_are_those_that_it_listens_on() {
 
 #[test]
 fn a_pod_outlives_its_own_drain_and_a_front_what_it_holds() {
-    let patient = ["front.timeoutSeconds=900,front.preStopSeconds=60"];
-    for values in [[].as_slice(), &patient] {
+    let patient = ["front.timeoutSeconds=900,front.preStopSeconds=60,model.drainSeconds=300"];
+    let hasty = ["front.preStopSeconds=0"];
+    for values in [[].as_slice(), &patient, &hasty] {
         for deployment in of_kind(&render(values), "Deployment") {
             let seconds =
                 |value: &serde_json::Value| Duration::from_secs(value.as_u64().unwrap_or(0));
@@ -78,6 +79,73 @@ fn a_pod_outlives_its_own_drain_and_a_front_what_it_holds() {
         }
         let front = find(&render(values), "Deployment", "spotscale-front").clone();
         assert!(front.flag_duration("drain-timeout") >= front.flag_duration("timeout"));
+    }
+}
+
+#[test]
+fn a_hook_of_no_length_is_left_out() {
+    // Kubernetes refuses one of 0 s before 1.33.
+    let front = deployment(&["front.preStopSeconds=0"], "front").container();
+    assert_eq!(front.at("/lifecycle"), &json!(null));
+    assert_eq!(deployment(&[], "front").container().at("/lifecycle/preStop/sleep/seconds"), 10);
+}
+
+#[test]
+fn a_replica_has_room_for_what_all_fronts_may_send() {
+    for (values, fronts, concurrency) in [
+        ([].as_slice(), 2, 8),
+        (&["front.replicas=10,model.concurrency=64"], 10, 64),
+        (&["front.replicas=4"], 4, 8),
+    ] {
+        let model = deployment(values, "model");
+        // A new front starts before an old one goes.
+        let most: u32 = (fronts + 1) * concurrency;
+        for flag in ["queue", "max-requests"] {
+            let bound: u32 = model.flag(flag).unwrap().parse().unwrap();
+            assert!(bound >= most, "--{flag}={bound} is less than {most}");
+        }
+    }
+    let own = deployment(&["model.args={--queue=70,--max-batch=70}"], "model");
+    assert_eq!(own.flag("queue").unwrap(), "70");
+}
+
+#[test]
+fn flags_without_a_value_are_left_to_the_program() {
+    for deployment in of_kind(&render(&[]), "Deployment") {
+        assert_eq!(deployment.flag("log"), None, "{}", deployment.name());
+        assert_eq!(deployment.flag("health-path"), None, "{}", deployment.name());
+    }
+    let objects = render(&["log=info\\,h2=warn,front.healthPath=/healthz"]);
+    for deployment in of_kind(&objects, "Deployment") {
+        assert_eq!(deployment.flag("log").unwrap(), "info,h2=warn", "{}", deployment.name());
+    }
+    let front = find(&objects, "Deployment", "spotscale-front");
+    assert_eq!(front.flag("health-path").unwrap(), "/healthz");
+}
+
+#[test]
+fn digests_stand_in_place_of_the_tag() {
+    let (plain, cuda) = (format!("sha256:{:064}", 1), format!("sha256:{:064}", 2));
+    let digests = format!("image.digest={plain},image.cudaDigest={cuda}");
+    let image =
+        |role, values: &[&str]| deployment(values, role).container().text("/image").to_owned();
+    assert_eq!(image("front", &[&digests]), format!("spotscale@{plain}"));
+    assert_eq!(image("model", &[&digests]), format!("spotscale@{plain}"));
+    let gpu = "model.gpuResource=nvidia.com/gpu";
+    assert_eq!(image("model", &[&digests, gpu]), format!("spotscale@{cuda}"));
+    let plain_only = format!("image.digest={plain}");
+    assert_eq!(image("model", &[&plain_only, gpu]), "spotscale:0.1.0-cuda");
+}
+
+#[test]
+fn what_a_release_may_read_is_named_by_namespace_and_account_and_by_nothing_else() {
+    for namespace in ["a", "a-spotscale"] {
+        let objects = try_render(&["--namespace", namespace]).unwrap();
+        for kind in ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"] {
+            let name = of_kind(&objects, kind).next().unwrap().name();
+            // No name has a colon, so that no other pair reads the same.
+            assert_eq!(name.split_once(':'), Some((namespace, "spotscale-front")), "{kind}");
+        }
     }
 }
 

@@ -31,6 +31,9 @@ fn the_schema_refuses_a_wrong_value_and_names_it() {
         ("prometheus.url=prometheus:9090", "at '/prometheus/url'"),
         ("model.models[0]=resnet50", "at '/model/models/0': 'resnet50' does not match"),
         ("model.trigger.sloMs=250", "at '/model/trigger/sloMs': got number, want string"),
+        ("image.digest=sha256:1", "at '/image/digest'"),
+        ("front.healthPath=healthz", "at '/front/healthPath'"),
+        ("networkPolicy.dnsPorts[0]=0", "at '/networkPolicy/dnsPorts/0'"),
         ("model.gpuResource=gpu", "at '/model/gpuResource': 'gpu' does not match"),
         ("model.hpaZeroTolerance=true", "value must be one of 'auto', 'always', 'never'"),
     ] {
@@ -61,6 +64,11 @@ fn values_that_need_each_other_are_refused_alone() {
             "front.services[0].name=a/b",
             "spotscale/spotscale-model, a/b all take what fits no other",
         ),
+        ("front.args[0]=--timeout=5s", "front.args: --timeout is there already"),
+        ("scaler.args[0]=--drain-timeout=5s", "scaler.args: --drain-timeout is there already"),
+        ("model.args[0]=--drain-timeout=5s", "model.args: --drain-timeout is there already"),
+        ("model.args={--queue=70,--queue=80}", "model.args: --queue is there already"),
+        ("log=info,scaler.args[0]=--log=debug", "scaler.args: --log is there already"),
         (twice, "front.services: a/b has both path and host"),
     ] {
         let refusal = refusal(&[values]);

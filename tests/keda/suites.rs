@@ -129,7 +129,7 @@ async fn fallback_does_not_take_over_from_a_scaler_that_cannot_be_reached() {
     demand.is(1, 0, 0);
     workload.until(1).await;
     scaler.kill().await;
-    workload.until_condition("Ready", "False").await;
+    workload.until_condition("HPAActive", "False").await;
     assert!(
         workload.changes_in(Duration::from_secs(15)).await.is_empty(),
         "{:?}",

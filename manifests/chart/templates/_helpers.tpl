@@ -34,10 +34,29 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end -}}
 
-{{/* The image. Takes (list . SUFFIX-OF-TAG). */}}
+{{/* The image. */}}
 {{- define "spotscale.image" -}}
-{{- $root := index . 0 -}}
-{{ $root.Values.image.repository }}:{{ $root.Values.image.tag | default $root.Chart.AppVersion }}{{ index . 1 }}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The image with CUDA. */}}
+{{- define "spotscale.cudaImage" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .cudaDigest }}@{{ .cudaDigest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}-cuda{{ end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The names of the flags in a list of arguments, as a JSON list. */}}
+{{- define "spotscale.flags" -}}
+{{- $names := list -}}
+{{- range . -}}
+{{- with regexFind "^--[a-z0-9-]+" . -}}
+{{- $names = append $names . -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $names -}}
 {{- end -}}
 
 {{/* An address to listen on. Takes (list . PORT). */}}
@@ -63,6 +82,8 @@ runAsNonRoot: true
 runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
+{{- /* Otherwise each start of a pod sets the owner of every file anew, which takes long on a large volume. */}}
+fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
@@ -113,8 +134,10 @@ topologySpreadConstraints:
 {{/* The name service, wherever it runs: some clusters have it on the node. */}}
 {{- define "spotscale.dnsEgress" -}}
 - ports:
-    - {port: 53, protocol: UDP}
-    - {port: 53, protocol: TCP}
+    {{- range .Values.networkPolicy.dnsPorts }}
+    - {port: {{ . }}, protocol: UDP}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
 {{- end -}}
 
 {{/* The pods of a namespace, as a peer. Takes its name. */}}

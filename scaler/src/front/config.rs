@@ -29,6 +29,12 @@ pub struct Config {
     #[arg(long, env = "SPOTSCALE_FRONT_ADMIN_LISTEN", default_value = "0.0.0.0:8092")]
     pub admin_listen: SocketAddr,
 
+    /// Path on the clients' port that answers GET as the admin port's /readyz does, for load balancers that can only
+    /// probe that port; any other path there is a request, and wakes its service. The path is then no service's. None
+    /// when not given.
+    #[arg(long, env = "SPOTSCALE_FRONT_HEALTH_PATH")]
+    pub health_path: Option<String>,
+
     /// Name of the service, as the scaler knows it: `namespace/name` on Kubernetes.
     #[arg(long, env = "SPOTSCALE_FRONT_SERVICE", default_value = SERVICE_DEFAULT)]
     pub service: String,
@@ -249,6 +255,8 @@ impl Config {
         let Self { hold, endpoints, retry, bounds, .. } = self;
         let starts_with_slash = |path: &String| path.starts_with('/');
         check(is_service_name(&self.service), "--service", "wanted a name such as team/resnet")?;
+        let health_path = self.health_path.as_ref();
+        check(health_path.is_none_or(starts_with_slash), "--health-path", "wanted a path from /")?;
         check(hold.hold_requests > 0, "--hold-requests", "wanted 1 or more")?;
         for (flag, span) in [
             ("--timeout", hold.timeout),

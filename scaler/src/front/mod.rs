@@ -16,6 +16,7 @@ mod endpoint;
 mod exchange;
 mod fleet;
 mod headers;
+mod health;
 mod kubernetes;
 mod lease;
 mod listeners;

@@ -14,6 +14,7 @@ use super::{
     cold_start::millis,
     exchange::Exchange,
     headers,
+    health::Health,
     lease::{Held, Lease},
     metrics::Metrics,
     relay::Relay,
@@ -41,6 +42,8 @@ pub(super) struct Proxy {
     /// The first one takes what no route claims.
     pub(super) services: Vec<Arc<Service>>,
     pub(super) routes: Vec<(Route, Arc<Service>)>,
+    /// Asked before the services are.
+    pub(super) health: Option<Health>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) idempotent_paths: Vec<String>,
     pub(super) limits: BodyLimits,
@@ -70,6 +73,9 @@ impl Proxy {
         request: Request<Incoming>,
         client: IpAddr,
     ) -> Response<ProxyBody> {
+        if let Some(health) = self.health.as_ref().and_then(|health| health.answer(&request)) {
+            return health.map(Either::Right);
+        }
         let service = Arc::clone(self.service(&request));
         let mut exchange = Exchange::begin(Arc::clone(&self.metrics), Arc::clone(&service.name));
         let outcome = match self.check(service, request, client) {

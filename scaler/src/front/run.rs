@@ -12,6 +12,7 @@ use super::{
     config::Config,
     demand::Reporter,
     endpoint::Endpoint,
+    health::Health,
     listeners::Listeners,
     metrics::{self, Metrics},
     probe::{self, Probe},
@@ -77,7 +78,9 @@ pub async fn run(
         tasks.spawn(probe::run(Arc::clone(&service), probes, probe, background.clone()));
         service
     };
-    let proxy = Arc::new(proxy(&config, &metrics, start));
+    let (ready, is_ready) = watch::channel(readiness(*has_list.borrow()));
+    let health = config.health_path.clone().map(|path| Health { path, ready: is_ready.clone() });
+    let proxy = Arc::new(proxy(&config, &metrics, health, start));
     let services = proxy.services.clone();
     metrics::register_gauges(&mut registry, services.clone());
     tasks.spawn(follow(services.clone(), config.clone(), endpoints, background.clone()));
@@ -86,7 +89,6 @@ pub async fn run(
     for scaler in &config.scalers {
         tasks.spawn(Arc::clone(&reporter).run(scaler.clone(), background.clone()));
     }
-    let (ready, is_ready) = watch::channel(readiness(*has_list.borrow()));
     let router = Admin { ready: is_ready, registry: Arc::new(registry) }.router();
     let router = router.merge(debug(services.clone()));
     tasks.spawn(async_admin(listeners.admin, router, background.clone()));
@@ -146,7 +148,12 @@ fn settings(config: &Config, name: &str) -> Settings {
     }
 }
 
-fn proxy(config: &Config, metrics: &Arc<Metrics>, start: impl Fn(&str) -> Arc<Service>) -> Proxy {
+fn proxy(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    health: Option<Health>,
+    start: impl Fn(&str) -> Arc<Service>,
+) -> Proxy {
     let services: Vec<_> = config.service_names().into_iter().map(start).collect();
     let of = |route: &Route| {
         let found = services.iter().find(|service| *service.name == *route.service);
@@ -156,6 +163,7 @@ fn proxy(config: &Config, metrics: &Arc<Metrics>, start: impl Fn(&str) -> Arc<Se
     Proxy {
         services,
         routes,
+        health,
         metrics: Arc::clone(metrics),
         idempotent_paths: config.retry.idempotent_paths.clone(),
         limits: BodyLimits {

@@ -67,6 +67,7 @@ async fn a_refused_client_hears_why_even_while_it_still_sends() {
 fn a_wrong_flag_is_named_with_what_would_work() {
     for (flag, value, wanted) in [
         ("--ready-path", "readyz", "from /"),
+        ("--health-path", "healthz", "from /"),
         ("--retry-ratio", "2", "0 to 1"),
         ("--head-bytes", "100", "8192"),
         ("--hold-requests", "0", "1 or more"),

@@ -51,6 +51,35 @@ async fn a_front_without_any_endpoint_is_ready_and_says_so() {
     front.stop().await;
 }
 
+#[tokio::test]
+async fn a_probe_of_the_health_path_is_answered_at_zero_and_is_no_demand() {
+    let front = Front::start(&["--health-path", "/healthz"]).await;
+    for _ in 0..3 {
+        let answer = front.get("/healthz").await;
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"ok"[..]));
+    }
+    assert_eq!(front.debug().await[0]["arrivals_total"], 0);
+    let held = tokio::spawn(fetch_owned(format!("http://{}/health", front.address)));
+    front.until_held(1).await;
+    let replica = Replica::quick().await;
+    front.list(&[replica.url()]);
+    assert_eq!(held.await.unwrap(), 200);
+    assert_eq!(front.get("/healthz").await.body, "ok");
+    assert_eq!(replica.requests(), 1);
+    front.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_health_path_every_path_is_the_services() {
+    let front = Front::start(&[]).await;
+    let held = tokio::spawn(fetch_owned(format!("http://{}/healthz", front.address)));
+    front.until_held(1).await;
+    let replica = Replica::quick().await;
+    front.list(&[replica.url()]);
+    assert_eq!(held.await.unwrap(), 200);
+    front.stop().await;
+}
+
 async fn fetch_owned(url: String) -> u16 {
     fetch(&url).await.status
 }
