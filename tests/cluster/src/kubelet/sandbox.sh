@@ -1,6 +1,20 @@
 # Runs a program as a container's: the machine's files under it, its own changes, volumes and names on top.
 # Called in a mount namespace of its own as: sandbox.sh BOX HOSTS WORKDIR [SOURCE PLACE ro|rw]... -- PROGRAM [ARG]...
 set -e
+
+# Holds every source under /.volumes: a volume that is mounted at /tmp must not hide the source of the next.
+hold() {
+    shift 3
+    number=0
+    mkdir -p "$root/.volumes"
+    while [ "$1" != -- ]; do
+        number=$((number + 1))
+        if [ -d "$1" ]; then mkdir -p "$root/.volumes/$number"; else touch "$root/.volumes/$number"; fi
+        mount --bind "$1" "$root/.volumes/$number"
+        shift 3
+    done
+}
+
 if [ "$SPOTSCALE_SANDBOX" != entered ]; then
     box=$1
     root=$box/root
@@ -15,6 +29,7 @@ if [ "$SPOTSCALE_SANDBOX" != entered ]; then
             *) if [ -e "$root$at" ]; then mount --bind "$at" "$root$at"; fi ;;
         esac
     done
+    hold "$@"
     exec env SPOTSCALE_SANDBOX=entered chroot "$root" /bin/sh "$0" "$@"
 fi
 hosts=$2 workdir=$3
@@ -23,14 +38,16 @@ shift 3
 ln -sf "$hosts" /etc/hosts
 echo 'multi on' >/etc/host.conf
 echo 'hosts: files' >/etc/nsswitch.conf
+number=0
 while [ "$1" != -- ]; do
-    if [ -d "$1" ]; then
+    number=$((number + 1))
+    if [ -d "/.volumes/$number" ]; then
         mkdir -p "$2"
     else
         mkdir -p "$(dirname "$2")"
         touch "$2"
     fi
-    mount --bind -o "$3" "$1" "$2"
+    mount --bind -o "$3" "/.volumes/$number" "$2"
     shift 3
 done
 shift
