@@ -36,6 +36,15 @@ pub(super) struct Invocation {
     pub(super) hosts: PathBuf,
 }
 
+impl Invocation {
+    /// Whether a volume at `place` would hide the image's own files: those of this machine that its words name. It is
+    /// left out then, and the container has changes of its own there all the same.
+    fn would_lose(&self, place: impl AsRef<Path>) -> bool {
+        let mut words = self.command.iter().chain(self.env.values()).map(Path::new);
+        words.any(|word| word.starts_with(&place) && word.exists())
+    }
+}
+
 /// A running process. Dropped, it is killed.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -63,7 +72,7 @@ impl Process {
             .arg(folder)
             .arg(&what.hosts)
             .arg(&what.workdir);
-        for mount in &what.mounts {
+        for mount in what.mounts.iter().filter(|mount| !what.would_lose(&mount.place)) {
             command.arg(&mount.source).arg(&mount.place);
             command.arg(if mount.read_only { "ro" } else { "rw" });
         }
