@@ -22,11 +22,11 @@ demo: build ## Play a day of traffic on this machine, from zero replicas to zero
 	$(TARGET)/release/spotscale up --scenario day --report target/demo
 
 .PHONY: test
-test: ## Get what the tests need and run them all
+test: ## Get what the tests need and run them all; ARGS="--test keda x12" runs some
 	cargo build
 	parts=$$($(SETUP) runtime pictures python browser prometheus cluster crds model --spotscale $(TARGET)/debug/spotscale)
 	eval "$$parts"
-	cargo test --workspace
+	cargo test --workspace $(ARGS)
 
 .PHONY: lint
 lint: ## Formatting, clippy, documentation, source files that no module names
