@@ -21,8 +21,8 @@ pub use self::{
 };
 pub use spotscale_decide::{
     cluster::{
-        CapacityType, EndedBy, Node, NodePhase, Notice, NoticeKind, Observation, Offering, Pod,
-        PodPhase,
+        CapacityType, CordonCause, EndedBy, Node, NodePhase, Notice, NoticeKind, Observation,
+        Offering, Overlay, Pod, PodPhase, Pool, Provisioner, Workload,
     },
     ledger::Totals,
     planner::{Action, Assumption, Memory, Plan, Reason, Step},

@@ -59,7 +59,7 @@ impl Local {
         let front_admin = listeners.front_admin.local_addr()?;
         let scaler_admin = listeners.scaler_admin.local_addr()?;
         let autoscaler_admin = listeners.autoscaler_admin.local_addr()?;
-        let cluster = LocalCluster::new(roles::cluster(&config, &machine), program);
+        let cluster = LocalCluster::new(roles::cluster(&config, &machine)?, program);
         let mut rest = Parts::default();
 
         let front_end = CancellationToken::new();

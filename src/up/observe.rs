@@ -8,7 +8,7 @@ mod scaler;
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use spotscale_autoscaler::{Action, Offering, Outcome, State};
+use spotscale_autoscaler::{Offering, Outcome, State};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval},
@@ -168,21 +168,10 @@ fn money(state: &State) -> Money {
 }
 
 fn what_came_of(decision: &spotscale_autoscaler::Decision) -> String {
-    let action = in_words(&decision.action);
+    let action = decision.action.to_string();
     match &decision.outcome {
         Outcome::Done | Outcome::AlreadySo => action,
         Outcome::Dropped => format!("dropped, no longer right: {action}"),
         Outcome::Failed { error } => format!("failed: {action} ({error})"),
-    }
-}
-
-fn in_words(action: &Action) -> String {
-    match action {
-        Action::Cordon { node } => format!("cordon {node}"),
-        Action::Surge { pod } => format!("ask for a replacement of {pod}"),
-        Action::Evict { pod, by: None } => format!("evict {pod}"),
-        Action::Evict { pod, by: Some(by) } => format!("evict {pod} by {by}"),
-        Action::Launch { node, offering } => format!("launch {node}: {offering}"),
-        Action::Terminate { node } => format!("terminate {node}"),
     }
 }

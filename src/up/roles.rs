@@ -101,13 +101,13 @@ pub(super) fn autoscaler(
 }
 
 /// The local cluster.
-pub(super) fn cluster(config: &Config, machine: &Machine) -> Settings {
-    Settings {
-        name: SERVICE.to_owned(),
+pub(super) fn cluster(config: &Config, machine: &Machine) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        workload: SERVICE.parse()?,
         provisioning: config.pace.provisioning,
         grace: config.pace.grace,
         nodes_max: machine.capacity.max_replicas as usize + NODES_MORE,
-    }
+    })
 }
 
 /// The `ScaledObject` that KEDA's stand-in acts on.

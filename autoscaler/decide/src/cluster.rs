@@ -1,12 +1,15 @@
 //! The nouns of a cluster, as an observation states them: nodes, pods and notices at one moment. What is not here no
 //! decision reads.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{InstanceType, Millis, NodeName, PodName, Replicas, UnitError, ZoneId};
+use crate::units::{
+    InstanceType, Millis, NodeName, PodName, PoolName, Replicas, UnitError, UsdPerHour,
+    WorkloadName, ZoneId,
+};
 
 /// How a machine is bought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,14 +37,60 @@ pub struct Offering {
 pub struct Observation {
     /// When it was so. The only clock that decisions know.
     pub at: Timestamp,
-    /// Replicas that the workload's controller is asked to keep. A pod that is `surged` does not count towards it.
-    pub replicas_wanted: Replicas,
+    /// What keeps pods for us. A pod of none of these is in the way on a node that is emptied, and nothing else.
+    pub workloads: Vec<Workload>,
     /// Every node of ours; one that ended stays for at least one more observation, with its end.
     pub nodes: Vec<Node>,
-    /// Every pod of the workload that is not gone.
+    /// Every pod of a workload that is not gone, and every other pod on our nodes that can be evicted.
     pub pods: Vec<Pod>,
     /// Every notice that stands, repeated in each observation for as long as it does.
     pub notices: Vec<Notice>,
+    /// What buys machines for pods that wait, where something does; else machines are launched by us.
+    pub provisioner: Option<Provisioner>,
+}
+
+/// Something that keeps a number of equal pods.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Its name.
+    pub name: WorkloadName,
+    /// Replicas that it is asked to keep. A pod that is `surged` does not count towards it.
+    pub replicas_wanted: Replicas,
+}
+
+/// Karpenter as it can be steered: what it would buy, not when.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provisioner {
+    /// The prices that we told it to reckon with (`NodeOverlay`); none where it cannot be told.
+    pub overlays: Option<Vec<Overlay>>,
+    /// Its pools that hold nodes of ours.
+    pub pools: Vec<Pool>,
+}
+
+/// A price that the provisioner reckons with in place of the true one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Overlay {
+    /// What seems to cost it.
+    pub offering: Offering,
+    /// The price.
+    pub price: UsdPerHour,
+}
+
+/// A pool of the provisioner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Its name.
+    pub name: PoolName,
+    /// The capacity types that it may buy.
+    pub capacity_types: BTreeSet<CapacityType>,
+    /// The machine types that it may buy; any where it does not say.
+    pub instance_types: Option<BTreeSet<InstanceType>>,
+    /// The zones that it may buy in; any where it does not say.
+    pub zones: Option<BTreeSet<ZoneId>>,
+    /// The pool with the highest weight is tried first, 1 to 100; none where it cannot have one.
+    pub weight: Option<u32>,
+    /// Its limits were set by us so that it buys nothing.
+    pub closed: bool,
 }
 
 /// A machine, from the request to launch it until its end.
@@ -53,12 +102,25 @@ pub struct Node {
     pub offering: Offering,
     /// How far it is.
     pub phase: NodePhase,
-    /// Nothing new is placed on it, and the front sends nothing new to its pods.
-    pub cordoned: bool,
+    /// We cordoned it, and why: nothing new is placed on it, and the front prefers other pods to its own. What a person
+    /// has cordoned is not ours to empty.
+    pub cordoned: Option<CordonCause>,
+    /// The pool that it was bought for.
+    pub pool: Option<PoolName>,
     /// When the provider began to bill it.
     pub launched_at: Timestamp,
     /// Pods of the workload that fit on it.
     pub pods_max: u32,
+}
+
+/// Why we cordoned a node. It is kept with the node, and so outlives us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CordonCause {
+    /// A notice: when it is withdrawn, the node is good again.
+    Notice,
+    /// There is too much of its kind: it is emptied and given back, whatever happens.
+    Surplus,
 }
 
 /// How far a node is.
@@ -88,11 +150,13 @@ pub enum EndedBy {
     Provider,
 }
 
-/// One replica.
+/// A pod, mostly a replica of a workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Its name.
     pub name: PodName,
+    /// What keeps it, if that is one of our workloads.
+    pub workload: Option<WorkloadName>,
     /// Where it was placed, if it was.
     pub node: Option<NodeName>,
     /// How far it is.
@@ -138,6 +202,11 @@ pub enum NoticeKind {
     },
     /// The node is more likely to be taken than others. There is no deadline, and it may never happen.
     Rebalance,
+    /// The machine will be restarted or retired, and this may be called off.
+    Maintenance {
+        /// When.
+        deadline: Timestamp,
+    },
 }
 
 // === impl CapacityType ===
@@ -179,6 +248,23 @@ impl Observation {
         self.nodes.iter().find(|node| &node.name == name && node.is_alive())
     }
 
+    /// The workload of that name.
+    pub fn workload(&self, name: &WorkloadName) -> Option<&Workload> {
+        self.workloads.iter().find(|workload| &workload.name == name)
+    }
+
+    /// Replicas that all workloads together are asked to keep.
+    pub fn replicas_wanted(&self) -> Replicas {
+        Replicas(self.workloads.iter().map(|workload| workload.replicas_wanted.0).sum())
+    }
+
+    /// Pods of a workload that serve.
+    pub fn ready(&self, workload: &WorkloadName) -> u32 {
+        let serves =
+            |pod: &&Pod| pod.phase == PodPhase::Ready && pod.workload.as_ref() == Some(workload);
+        u32::try_from(self.pods.iter().filter(serves).count()).unwrap_or(u32::MAX)
+    }
+
     /// The pods placed on a node, those that are ending included.
     pub fn pods_on<'a>(&'a self, node: &'a NodeName) -> impl Iterator<Item = &'a Pod> {
         self.pods.iter().filter(move |pod| pod.node.as_ref() == Some(node))
@@ -207,6 +293,7 @@ impl NoticeKind {
         match self {
             Self::Interruption { .. } => "interruption",
             Self::Rebalance => "rebalance",
+            Self::Maintenance { .. } => "maintenance",
         }
     }
 }

@@ -4,13 +4,13 @@
 
 mod evict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cluster::{Node, NoticeKind, Observation, Pod, PodPhase},
+    cluster::{CordonCause, Node, NoticeKind, Observation, Pod, PodPhase, Workload},
     planner::{Action, Assumption, Reason, Step},
     units::{Millis, NodeName},
 };
@@ -44,10 +44,15 @@ pub enum Cause {
         /// When.
         deadline: Timestamp,
     },
+    /// The provider restarts or retires it.
+    Maintenance {
+        /// When.
+        deadline: Timestamp,
+    },
     /// The provider advises to leave it.
     Rebalance,
-    /// It is cordoned and no notice says why: we began to empty it, perhaps before a restart.
-    Cordoned,
+    /// There is too much of its kind, and we began to empty it, perhaps before a restart.
+    Surplus,
 }
 
 /// What to do about the drains.
@@ -75,15 +80,15 @@ pub fn drains<'a>(
         .iter()
         .filter(|node| node.is_alive())
         .filter_map(|node| {
-            let cordoned = node.cordoned.then_some(Cause::Cordoned);
-            let cause = causes.get(&node.name).copied().or(cordoned)?;
+            let surplus = (node.cordoned == Some(CordonCause::Surplus)).then_some(Cause::Surplus);
+            let cause = causes.get(&node.name).copied().or(surplus)?;
             Some(Drain { node, cause })
         })
         .collect();
-    drains.sort_by_key(|drain| (drain.cause, !drain.node.cordoned, &drain.node.name));
+    drains.sort_by_key(|drain| (drain.cause, drain.node.cordoned.is_none(), &drain.node.name));
     let mut voluntary = drains.iter().filter(|drain| drain.is_begun_voluntarily()).count();
     drains.retain(|drain| {
-        if drain.deadline().is_some() || drain.node.cordoned {
+        if drain.deadline().is_some() || drain.node.cordoned.is_some() {
             return true;
         }
         voluntary += 1;
@@ -102,6 +107,7 @@ fn causes(seen: &Observation) -> (BTreeMap<&NodeName, Cause>, Vec<Reason>) {
     for notice in &seen.notices {
         let cause = match notice.kind {
             NoticeKind::Interruption { deadline } => Cause::Interruption { deadline },
+            NoticeKind::Maintenance { deadline } => Cause::Maintenance { deadline },
             NoticeKind::Rebalance => Cause::Rebalance,
         };
         let most_pressing = causes.entry(&notice.node).or_insert(cause);
@@ -118,35 +124,51 @@ fn causes(seen: &Observation) -> (BTreeMap<&NodeName, Cause>, Vec<Reason>) {
 /// The steps that are due for these drains.
 pub fn steps(policy: &DisruptionPolicy, seen: &Observation, drains: &[Drain<'_>]) -> Steps {
     let mut steps = Steps::default();
+    steps.steps.extend(seen.nodes.iter().filter_map(|node| uncordon(seen, node)));
     steps.steps.extend(drains.iter().filter_map(|drain| drain.cordon(seen.at)));
     steps.steps.extend(surges(seen, drains));
     evict::due(policy, seen, drains, &mut steps);
     steps
 }
 
+/// A node whose notice was withdrawn is good again.
+fn uncordon(seen: &Observation, node: &Node) -> Option<Step> {
+    let noticed = seen.notices.iter().any(|notice| notice.node == node.name);
+    let good = node.is_alive() && node.cordoned == Some(CordonCause::Notice) && !noticed;
+    let node = node.name.clone();
+    good.then(|| Step {
+        action: Action::Uncordon { node: node.clone() },
+        assumes: vec![Assumption::NodeAlive { node: node.clone() }],
+        reasons: vec![Reason::NoticeWithdrawn { node }],
+    })
+}
+
 /// A replacement for every pod that serves, unless the pods that stay are as many as are wanted anyway.
 fn surges(seen: &Observation, drains: &[Drain<'_>]) -> Vec<Step> {
-    if enough_stay(seen, drains) {
-        return vec![];
-    }
     let surge = |drain: &Drain<'_>, pod: &Pod| Step {
         action: Action::Surge { pod: pod.name.clone() },
         assumes: vec![Assumption::PodAlive { pod: pod.name.clone() }],
         reasons: vec![drain.reason(seen.at), Reason::ReplacementFirst { pod: pod.name.clone() }],
     };
+    let short: BTreeSet<_> =
+        seen.workloads.iter().filter(|w| !enough_stay(seen, drains, w)).map(|w| &w.name).collect();
     leaving(seen, drains)
         .filter(|(_, pod)| pod.phase == PodPhase::Ready && !pod.surged)
+        .filter(|(_, pod)| pod.workload.as_ref().is_some_and(|name| short.contains(name)))
         .map(|(drain, pod)| surge(drain, pod))
         .collect()
 }
 
-/// Are the pods on nodes that stay, ready or not, as many as are wanted?
-fn enough_stay(seen: &Observation, drains: &[Drain<'_>]) -> bool {
+/// Are the workload's pods on nodes that stay, ready or not, as many as are wanted?
+fn enough_stay(seen: &Observation, drains: &[Drain<'_>], workload: &Workload) -> bool {
+    let leaves: BTreeSet<_> = drains.iter().map(|drain| &drain.node.name).collect();
     let stays = |pod: &&Pod| {
-        let leaves = |drain: &Drain<'_>| Some(&drain.node.name) == pod.node.as_ref();
-        pod.phase != PodPhase::Terminating && !drains.iter().any(leaves)
+        let leaves = pod.node.as_ref().is_some_and(|node| leaves.contains(node));
+        pod.workload.as_ref() == Some(&workload.name)
+            && pod.phase != PodPhase::Terminating
+            && !leaves
     };
-    seen.pods.iter().filter(stays).count() >= seen.replicas_wanted.0 as usize
+    seen.pods.iter().filter(stays).count() >= workload.replicas_wanted.0 as usize
 }
 
 /// The pods on these nodes that have not been told to end.
@@ -174,8 +196,8 @@ impl Drain<'_> {
     /// When the provider takes the node, if it said so.
     pub fn deadline(&self) -> Option<Timestamp> {
         match self.cause {
-            Cause::Interruption { deadline } => Some(deadline),
-            Cause::Rebalance | Cause::Cordoned => None,
+            Cause::Interruption { deadline } | Cause::Maintenance { deadline } => Some(deadline),
+            Cause::Rebalance | Cause::Surplus => None,
         }
     }
 
@@ -183,23 +205,26 @@ impl Drain<'_> {
     pub fn reason(&self, now: Timestamp) -> Reason {
         let node = self.node.name.clone();
         match self.cause {
-            Cause::Interruption { deadline } if deadline <= now => {
+            Cause::Interruption { deadline } | Cause::Maintenance { deadline }
+                if deadline <= now =>
+            {
                 Reason::PastDeadline { node, deadline }
             }
             Cause::Interruption { deadline } => Reason::Interruption { node, deadline },
+            Cause::Maintenance { deadline } => Reason::Maintenance { node, deadline },
             Cause::Rebalance => Reason::Rebalance { node },
-            Cause::Cordoned => Reason::Cordoned { node },
+            Cause::Surplus => Reason::GivenUp { node },
         }
     }
 
     fn is_begun_voluntarily(&self) -> bool {
-        self.node.cordoned && self.deadline().is_none()
+        self.node.cordoned.is_some() && self.deadline().is_none()
     }
 
     fn cordon(&self, now: Timestamp) -> Option<Step> {
         let node = self.node.name.clone();
-        (!self.node.cordoned).then(|| Step {
-            action: Action::Cordon { node: node.clone() },
+        self.node.cordoned.is_none().then(|| Step {
+            action: Action::Cordon { node: node.clone(), cause: CordonCause::Notice },
             assumes: vec![Assumption::NodeAlive { node }],
             reasons: vec![self.reason(now)],
         })

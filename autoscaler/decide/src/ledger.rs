@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::life::FREE_BEFORE;
 use self::life::{Exact, Life, LifeKey};
 use crate::{
-    cluster::{CapacityType, Node, Observation, Offering, PodPhase},
+    cluster::{CapacityType, Node, Observation, Offering, Workload},
     pairs,
     prices::PriceBook,
     units::{InstanceType, MicroUsd, Millis, NodeName},
@@ -86,9 +86,9 @@ impl Ledger {
     /// Takes note of an observation. The prices are needed to settle what ended long ago.
     pub fn observe(&mut self, seen: &Observation, prices: &PriceBook) {
         self.opened_at.get_or_insert(seen.at);
-        let ready = seen.pods.iter().filter(|pod| pod.phase == PodPhase::Ready).count();
-        let serving = seen.replicas_wanted.0.min(u32::try_from(ready).unwrap_or(u32::MAX));
-        self.serving_max = self.serving_max.max(serving);
+        let serving =
+            |workload: &Workload| workload.replicas_wanted.0.min(seen.ready(&workload.name));
+        self.serving_max = self.serving_max.max(seen.workloads.iter().map(serving).sum());
         for node in &seen.nodes {
             self.observe_node(node, seen);
         }

@@ -5,7 +5,7 @@ pub(crate) mod world;
 use jiff::Timestamp;
 
 use crate::{
-    cluster::{CapacityType, Node, NodePhase, Observation, Offering, Pod, PodPhase},
+    cluster::{CapacityType, Node, NodePhase, Observation, Offering, Pod, PodPhase, Workload},
     units::{Millis, Replicas},
 };
 
@@ -35,7 +35,8 @@ pub(crate) fn node(name: &str, offering: Offering, launched_at: Timestamp) -> No
         name: name.parse().unwrap(),
         offering,
         phase: NodePhase::Ready,
-        cordoned: false,
+        cordoned: None,
+        pool: None,
         launched_at,
         pods_max: 1,
     }
@@ -45,6 +46,7 @@ pub(crate) fn node(name: &str, offering: Offering, launched_at: Timestamp) -> No
 pub(crate) fn pod(name: &str, node: &str) -> Pod {
     Pod {
         name: name.parse().unwrap(),
+        workload: Some(workload(0).name),
         node: Some(node.parse().unwrap()),
         phase: PodPhase::Ready,
         surged: false,
@@ -52,7 +54,14 @@ pub(crate) fn pod(name: &str, node: &str) -> Pod {
     }
 }
 
-/// A cluster with these nodes and nothing else.
+/// The workload of the tests, with so many replicas.
+pub(crate) fn workload(replicas: u32) -> Workload {
+    Workload { name: "resnet".parse().unwrap(), replicas_wanted: Replicas(replicas) }
+}
+
+/// A cluster with these nodes, a workload of no replicas, and nothing else.
 pub(crate) fn seen(at: Timestamp, nodes: Vec<Node>) -> Observation {
-    Observation { at, replicas_wanted: Replicas::ZERO, nodes, pods: vec![], notices: vec![] }
+    let workloads = vec![workload(0)];
+    let (pods, notices, provisioner) = (vec![], vec![], None);
+    Observation { at, workloads, nodes, pods, notices, provisioner }
 }

@@ -176,8 +176,16 @@ name!(
     FrontId
 );
 name!(
-    /// A pod's name.
+    /// A pod's name, with its namespace (`NAMESPACE/NAME`) where there are namespaces.
     PodName
+);
+name!(
+    /// What keeps a number of equal pods, such as a Deployment, named as its pods are.
+    WorkloadName
+);
+name!(
+    /// A group of nodes with one set of rules, such as Karpenter's `NodePool`.
+    PoolName
 );
 
 impl NodeName {

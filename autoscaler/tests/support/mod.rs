@@ -14,8 +14,9 @@ use jiff::{SignedDuration, Timestamp};
 use spotscale_autoscaler::{
     Action, Applied, Cluster, ClusterError, Config, Daemon, FileMarket, Market, MarketError, Node,
     NodePhase, Notice, NoticeKind, Observation, Playback, Pod, PodPhase, PriceBook, State,
+    Workload,
 };
-use spotscale_decide::units::{Millis, Replicas};
+use spotscale_decide::units::{Millis, Replicas, WorkloadName};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -34,6 +35,11 @@ timestamp,instance_type,zone,capacity_type,usd_per_hour
 2024-01-01T00:00:00Z,g4dn.xlarge,b,spot,0.37
 2024-01-01T00:00:00Z,g4dn.xlarge,a,on-demand,3.6
 ";
+
+/// What keeps the pods of these tests.
+fn workload() -> WorkloadName {
+    "resnet".parse().unwrap()
+}
 
 /// What the next calls come to, if not what they should.
 #[derive(Debug, Clone)]
@@ -118,10 +124,11 @@ impl Cluster for ScriptedCluster {
         }
         Ok(Observation {
             at: self.now(),
-            replicas_wanted: Replicas(world.wanted),
+            workloads: vec![Workload { name: workload(), replicas_wanted: Replicas(world.wanted) }],
             nodes: world.nodes.clone(),
             pods: world.pods.clone(),
             notices: world.notices.clone(),
+            provisioner: None,
         })
     }
 
@@ -167,13 +174,14 @@ impl World {
     fn place_a_pod(&mut self) {
         let taken =
             |node: &&Node| self.pods.iter().any(|pod| pod.node.as_ref() == Some(&node.name));
-        let free = |node: &&Node| node.is_ready() && !node.cordoned && !taken(node);
+        let free = |node: &&Node| node.is_ready() && node.cordoned.is_none() && !taken(node);
         let Some(node) = self.nodes.iter().find(free).map(|node| node.name.clone()) else {
             return;
         };
         self.pods_made += 1;
         self.pods.push(Pod {
             name: format!("pod-{}", self.pods_made).parse().unwrap(),
+            workload: Some(workload()),
             node: Some(node),
             phase: PodPhase::Starting,
             surged: false,
@@ -184,8 +192,9 @@ impl World {
     fn act(&mut self, action: &Action, now: Timestamp) {
         self.applied.push(action.clone());
         match action {
-            Action::Cordon { node } => {
-                self.nodes.iter_mut().filter(|n| &n.name == node).for_each(|n| n.cordoned = true);
+            Action::Cordon { node, cause } => {
+                let named = self.nodes.iter_mut().filter(|n| &n.name == node);
+                named.for_each(|n| n.cordoned = Some(*cause));
             }
             Action::Terminate { node } => self.nodes.retain(|known| &known.name != node),
             Action::Surge { pod } => {
@@ -199,10 +208,12 @@ impl World {
                 name: node.clone(),
                 offering: offering.clone(),
                 phase: NodePhase::Provisioning,
-                cordoned: false,
+                cordoned: None,
+                pool: None,
                 launched_at: now,
                 pods_max: 1,
             }),
+            other => panic!("nothing asks for this here: {other:?}"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use jiff::Timestamp;
 use spotscale_autoscaler::{Applied, Pod, PodPhase};
-use spotscale_decide::units::{Millis, PodName};
+use spotscale_decide::units::{Millis, PodName, WorkloadName};
 
 use super::world::{LocalNode, LocalPod, Order, World};
 
@@ -16,10 +16,11 @@ impl World {
         let wanted = self.wanted as usize;
         for _ in counted..wanted {
             self.pods_made += 1;
-            let name = format!("{}-{}", self.settings.name, self.pods_made);
+            let name = format!("{}-{}", self.settings.workload, self.pods_made);
             let Ok(name) = PodName::try_from(name) else { return };
             let grace_ms = Millis(self.settings.grace.as_millis() as u64);
-            self.pods.push(LocalPod::pending(name, grace_ms));
+            let workload = self.settings.workload.clone();
+            self.pods.push(LocalPod::pending(name, workload, grace_ms));
         }
         for victim in self.victims(counted.saturating_sub(wanted)) {
             self.evict(&victim, now, None);
@@ -79,7 +80,7 @@ impl World {
             pod.gone_at.is_none() && pod.seen.node.as_ref() == Some(&node.seen.name)
         };
         node.seen.is_ready()
-            && !node.seen.cordoned
+            && node.seen.cordoned.is_none()
             && node.notice.is_none()
             && self.pods.iter().filter(there).count() < node.seen.pods_max as usize
     }
@@ -122,8 +123,9 @@ impl World {
 }
 
 impl LocalPod {
-    fn pending(name: PodName, grace_ms: Millis) -> Self {
-        let seen = Pod { name, node: None, phase: PodPhase::Pending, surged: false, grace_ms };
+    fn pending(name: PodName, workload: WorkloadName, grace_ms: Millis) -> Self {
+        let (workload, node, phase) = (Some(workload), None, PodPhase::Pending);
+        let seen = Pod { name, workload, node, phase, surged: false, grace_ms };
         Self { seen, address: None, lives: 0, signalled: false, gone_at: None }
     }
 

@@ -58,7 +58,8 @@ impl World {
             name: name.clone(),
             offering: offering.clone(),
             phase: NodePhase::Provisioning,
-            cordoned: false,
+            cordoned: None,
+            pool: None,
             launched_at: now,
             pods_max: 1,
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use spotscale_autoscaler::{
-    Action, Applied, CapacityType, EndedBy, NodePhase, Offering, Pod, PodPhase,
+    Action, Applied, CapacityType, CordonCause, EndedBy, NodePhase, Offering, Pod, PodPhase,
 };
 use spotscale_decide::units::{NodeName, PodName};
 
@@ -18,7 +18,7 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let settings = Settings {
-            name: "resnet".to_owned(),
+            workload: "resnet".parse().unwrap(),
             provisioning: Duration::from_secs(2),
             grace: Duration::from_secs(10),
             nodes_max: 4,
@@ -114,7 +114,7 @@ fn one_pod_a_node_and_the_oldest_first() {
 #[test]
 fn shrinking_ends_what_is_missed_least() {
     let mut stage = Stage::serving(3);
-    stage.act(10, &Action::Cordon { node: named("node-1") });
+    stage.act(10, &Action::Cordon { node: named("node-1"), cause: CordonCause::Notice });
     stage.world.wanted = 4;
     assert_eq!(stage.world.reconcile(at(10)), [], "the fourth has no node");
     stage.world.wanted = 1;
@@ -130,7 +130,10 @@ fn shrinking_ends_what_is_missed_least() {
 fn a_surged_pod_is_replaced_while_it_serves() {
     let mut stage = Stage::serving(1);
     stage.launch(10, "node-2");
-    assert_eq!(stage.act(10, &Action::Cordon { node: named("node-1") }), Applied::Done);
+    assert_eq!(
+        stage.act(10, &Action::Cordon { node: named("node-1"), cause: CordonCause::Notice }),
+        Applied::Done
+    );
     assert_eq!(stage.act(10, &Action::Surge { pod: pod("resnet-1") }), Applied::Done);
     assert_eq!(stage.act(10, &Action::Surge { pod: pod("resnet-1") }), Applied::AlreadySo);
     stage.world.reconcile(at(10));
@@ -138,7 +141,7 @@ fn a_surged_pod_is_replaced_while_it_serves() {
     assert_eq!(stage.ports(), [8001], "nothing else serves");
     stage.world.ready(&pod("resnet-2"), ([127, 0, 0, 1], 8002).into());
     assert_eq!(stage.ports(), [8002], "nothing new goes to a node that is being emptied");
-    let evict = Action::Evict { pod: pod("resnet-1"), by: Some(at(15)) };
+    let evict = Action::Evict { pod: pod("resnet-1"), by: Some(at(15)), force: false };
     assert_eq!(stage.act(12, &evict), Applied::Done);
     assert_eq!(stage.act(12, &evict), Applied::AlreadySo);
     assert_eq!(stage.world.reconcile(at(12)), [stop("resnet-1", 3)]);

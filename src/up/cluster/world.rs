@@ -5,10 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use spotscale_autoscaler::{
-    Action, Applied, ClusterError, EndedBy, Node, NodePhase, Notice, NoticeKind, Observation, Pod,
-    PodPhase,
+    Action, Applied, ClusterError, CordonCause, EndedBy, Node, NodePhase, Notice, NoticeKind,
+    Observation, Pod, PodPhase, Workload,
 };
-use spotscale_decide::units::{NodeName, PodName, Replicas};
+use spotscale_decide::units::{NodeName, PodName, Replicas, WorkloadName};
 
 use crate::up::view::{Phase, Replica};
 
@@ -18,8 +18,8 @@ const REMEMBERED: SignedDuration = SignedDuration::from_secs(5);
 /// What the local cluster is told once.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// The workload's name: pods are called after it.
-    pub name: String,
+    /// The workload: pods are called after it.
+    pub workload: WorkloadName,
     /// From the launch of a node to its being ready for a pod.
     pub provisioning: Duration,
     /// What a pod may take from SIGTERM to its end.
@@ -99,16 +99,18 @@ impl World {
         now: Timestamp,
     ) -> Result<Applied, ClusterError> {
         match action {
-            Action::Cordon { node } => {
-                Ok(set(self.alive_node(node).map(|node| &mut node.seen.cordoned)))
-            }
+            Action::Cordon { node, cause } => Ok(self.set_cordon(node, Some(*cause))),
+            Action::Uncordon { node } => Ok(self.set_cordon(node, None)),
             Action::Surge { pod } => {
                 let pod = self.pod(pod).filter(|pod| pod.is_alive());
                 Ok(set(pod.map(|pod| &mut pod.seen.surged)))
             }
-            Action::Evict { pod, by } => Ok(self.evict(pod, now, *by)),
+            Action::Evict { pod, by, .. } => Ok(self.evict(pod, now, *by)),
             Action::Launch { node, offering } => self.launch(node, offering, now),
             Action::Terminate { node } => Ok(self.end_node(node, now, EndedBy::Us)),
+            Action::Overlay { .. } | Action::Weigh { .. } | Action::Close { .. } => {
+                Err(ClusterError::Refused("there is no provisioner to be steered".to_owned()))
+            }
         }
     }
 
@@ -121,10 +123,14 @@ impl World {
         });
         Observation {
             at: now,
-            replicas_wanted: Replicas(self.wanted),
+            workloads: vec![Workload {
+                name: self.settings.workload.clone(),
+                replicas_wanted: Replicas(self.wanted),
+            }],
             nodes: self.nodes.iter().map(|node| node.seen.clone()).collect(),
             pods: pods.map(|pod| pod.seen.clone()).collect(),
             notices: standing.collect(),
+            provisioner: None,
         }
     }
 
@@ -160,11 +166,21 @@ impl World {
     /// Stands on a node that is cordoned or under notice.
     pub(super) fn is_leaving(&self, pod: &LocalPod) -> bool {
         let node = self.nodes.iter().find(|node| Some(&node.seen.name) == pod.seen.node.as_ref());
-        node.is_some_and(|node| node.seen.cordoned || node.notice.is_some())
+        node.is_some_and(|node| node.seen.cordoned.is_some() || node.notice.is_some())
     }
 
     pub(super) fn pod(&mut self, name: &PodName) -> Option<&mut LocalPod> {
         self.pods.iter_mut().find(|pod| &pod.seen.name == name)
+    }
+
+    fn set_cordon(&mut self, name: &NodeName, cordon: Option<CordonCause>) -> Applied {
+        match self.alive_node(name) {
+            Some(node) if node.seen.cordoned != cordon => {
+                node.seen.cordoned = cordon;
+                Applied::Done
+            }
+            _ => Applied::AlreadySo,
+        }
     }
 
     pub(super) fn alive_node(&mut self, name: &NodeName) -> Option<&mut LocalNode> {

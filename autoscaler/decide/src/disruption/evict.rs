@@ -1,36 +1,52 @@
 //! Which pods of a node that is being emptied are told to end now.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::{DisruptionPolicy, Drain, Steps, enough_stay, leaving};
 use crate::{
-    cluster::{Observation, Pod, PodPhase},
+    cluster::{Observation, Pod, PodPhase, Workload},
     planner::{Action, Assumption, Reason, Step},
-    units::Millis,
+    units::{Millis, WorkloadName},
 };
 
-/// Adds the evictions that are due, first those that a deadline forces, then those that cost nothing.
+/// Adds the evictions that are due, first those that a deadline forces, then those that cost nothing, last the pods that
+/// were replaced for nothing because their node stays.
 pub(super) fn due(
     policy: &DisruptionPolicy,
     seen: &Observation,
     drains: &[Drain<'_>],
     steps: &mut Steps,
 ) {
-    let mut tally = Tally::of(seen);
-    let replaceable = enough_stay(seen, drains);
+    let mut tally = Tally::of(seen, drains);
     let last_call = |drain: &Drain<'_>, pod: &Pod| last_call(policy, drain, pod);
     let (forced, free): (Vec<_>, Vec<_>) = leaving(seen, drains)
         .partition(|(drain, pod)| last_call(drain, pod).is_some_and(|at| at <= seen.at));
     steps.steps.extend(forced.iter().map(|(drain, pod)| tally.force(seen.at, drain, pod)));
     for (drain, pod) in free {
-        let may_go = pod.surged || replaceable || pod.phase != PodPhase::Ready;
-        if may_go && tally.spares(pod) {
+        if tally.may_go(pod) {
             steps.steps.push(tally.release(seen.at, drain, pod));
         } else {
             waiting(drain, steps);
             steps.wait_until = steps.wait_until.into_iter().chain(last_call(drain, pod)).min();
         }
     }
+    for pod in left_over(seen, drains) {
+        if tally.spares(pod) {
+            let assumes = tally.take(pod);
+            let reasons = vec![tally.because(pod)];
+            steps.steps.push(Step { action: evict(None, pod, false), assumes, reasons });
+        }
+    }
+}
+
+/// The pods that are surged, and whose node is not emptied any more.
+fn left_over<'a>(seen: &'a Observation, drains: &[Drain<'_>]) -> impl Iterator<Item = &'a Pod> {
+    let alive = |pod: &&Pod| pod.surged && pod.phase != PodPhase::Terminating;
+    let drained =
+        |pod: &&Pod| drains.iter().any(|drain| Some(&drain.node.name) == pod.node.as_ref());
+    seen.pods.iter().filter(alive).filter(move |pod| !drained(pod))
 }
 
 /// The last moment at which the pod can be told to end and have its grace.
@@ -39,59 +55,86 @@ fn last_call(policy: &DisruptionPolicy, drain: &Drain<'_>, pod: &Pod) -> Option<
     drain.deadline().map(|deadline| needs.before(deadline))
 }
 
-/// How many pods would serve after the steps so far.
-struct Tally {
+/// How many pods of each workload would serve after the steps so far.
+struct Tally<'a>(BTreeMap<&'a WorkloadName, Serving>);
+
+#[derive(Clone, Copy)]
+struct Serving {
     ready: u32,
     wanted: u32,
+    /// Those that stay are enough, so that no replacement was asked for.
+    enough_stay: bool,
 }
 
-impl Tally {
-    fn of(seen: &Observation) -> Self {
-        let ready = seen.pods.iter().filter(|pod| pod.phase == PodPhase::Ready).count();
-        Self { ready: u32::try_from(ready).unwrap_or(u32::MAX), wanted: seen.replicas_wanted.0 }
+impl<'a> Tally<'a> {
+    fn of(seen: &'a Observation, drains: &[Drain<'_>]) -> Self {
+        let serving = |workload: &'a Workload| {
+            let serving = Serving {
+                ready: seen.ready(&workload.name),
+                wanted: workload.replicas_wanted.0,
+                enough_stay: enough_stay(seen, drains, workload),
+            };
+            (&workload.name, serving)
+        };
+        Self(seen.workloads.iter().map(serving).collect())
+    }
+
+    /// What the pod serves for, if it serves.
+    fn serving(&self, pod: &Pod) -> Option<Serving> {
+        let ready = pod.phase == PodPhase::Ready;
+        pod.workload.as_ref().filter(|_| ready).and_then(|name| self.0.get(name)).copied()
     }
 
     /// Can the pod go and as many serve as are wanted?
     fn spares(&self, pod: &Pod) -> bool {
-        pod.phase != PodPhase::Ready || self.ready > self.wanted
+        self.serving(pod).is_none_or(|serving| serving.ready > serving.wanted)
+    }
+
+    /// Can it go, and has all been done that is done first?
+    fn may_go(&self, pod: &Pod) -> bool {
+        let replaced = |serving: Serving| pod.surged || serving.enough_stay;
+        self.serving(pod).is_none_or(replaced) && self.spares(pod)
     }
 
     fn force(&mut self, now: Timestamp, drain: &Drain<'_>, pod: &Pod) -> Step {
         let mut reasons = vec![drain.reason(now)];
         let spared = self.spares(pod);
         let assumes = self.take(pod);
-        let Self { ready: left, wanted } = *self;
-        reasons.push(match drain.deadline() {
-            Some(deadline) if !spared => Reason::DeadlineForces { deadline, left, wanted },
+        reasons.push(match (drain.deadline(), self.serving(pod)) {
+            (Some(deadline), Some(Serving { ready: left, wanted, .. })) if !spared => {
+                Reason::DeadlineForces { deadline, left, wanted }
+            }
             _ => self.because(pod),
         });
         // The deadline leaves no choice, so how many serve is not asked again.
         let assumes = assumes.into_iter().take(1).collect();
-        Step { action: evict(drain, pod), assumes, reasons }
+        Step { action: evict(drain.deadline(), pod, true), assumes, reasons }
     }
 
     fn release(&mut self, now: Timestamp, drain: &Drain<'_>, pod: &Pod) -> Step {
         let assumes = self.take(pod);
         let reasons = vec![drain.reason(now), self.because(pod)];
-        Step { action: evict(drain, pod), assumes, reasons }
+        Step { action: evict(drain.deadline(), pod, false), assumes, reasons }
     }
 
     fn because(&self, pod: &Pod) -> Reason {
-        match pod.phase {
-            PodPhase::Ready => Reason::Replaced { ready: self.ready, wanted: self.wanted },
-            _ => Reason::NotServing { pod: pod.name.clone() },
+        match self.serving(pod) {
+            Some(Serving { ready, wanted, .. }) => Reason::Replaced { ready, wanted },
+            None => Reason::NotServing { pod: pod.name.clone() },
         }
     }
 
     /// Counts the pod out; what its eviction takes for granted.
     fn take(&mut self, pod: &Pod) -> Vec<Assumption> {
         let alive = Assumption::PodAlive { pod: pod.name.clone() };
-        if pod.phase != PodPhase::Ready {
+        let Some((workload, serving)) = pod.workload.as_ref().zip(self.serving(pod)) else {
             return vec![alive];
+        };
+        if let Some(left) = self.0.get_mut(workload) {
+            left.ready -= 1;
         }
-        self.ready -= 1;
-        let pods_min = self.wanted.saturating_add(1);
-        vec![alive, Assumption::Serving { pods_min }]
+        let pods_min = serving.wanted.saturating_add(1);
+        vec![alive, Assumption::Serving { workload: workload.clone(), pods_min }]
     }
 }
 
@@ -103,6 +146,6 @@ fn waiting(drain: &Drain<'_>, steps: &mut Steps) {
     }
 }
 
-fn evict(drain: &Drain<'_>, pod: &Pod) -> Action {
-    Action::Evict { pod: pod.name.clone(), by: drain.deadline() }
+fn evict(by: Option<Timestamp>, pod: &Pod, force: bool) -> Action {
+    Action::Evict { pod: pod.name.clone(), by, force }
 }

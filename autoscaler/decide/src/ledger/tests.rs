@@ -6,8 +6,8 @@ use super::*;
 use crate::{
     cluster::{EndedBy, NodePhase, Notice, NoticeKind},
     prices::PriceChange,
-    testing::{at, node, on_demand, pod, seen, spot},
-    units::{Replicas, UsdPerHour},
+    testing::{at, node, on_demand, pod, seen, spot, workload},
+    units::UsdPerHour,
 };
 
 fn prices() -> PriceBook {
@@ -143,7 +143,7 @@ fn a_node_without_a_price_is_named() {
 fn the_baseline_is_a_fleet_that_never_shrinks() {
     let mut ledger = Ledger::default();
     let mut busy = seen(at(0), vec![]);
-    busy.replicas_wanted = Replicas(2);
+    busy.workloads = vec![workload(2)];
     busy.pods = ["a", "b", "c"].map(|name| pod(name, "n")).to_vec();
     ledger.observe(&busy, &prices());
     ledger.observe(&seen(at(3600), vec![]), &prices());

@@ -1,15 +1,17 @@
 //! What the daemon can do to a cluster, as data: a plan is a list of these, each with why and with what it takes for
 //! granted.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Reason;
 use crate::{
-    cluster::{Notice, Observation, Offering, PodPhase},
+    cluster::{CordonCause, Notice, Observation, Offering, PodPhase},
     fleet::Split,
     offers::Ranking,
-    units::{NodeName, PodName},
+    units::{NodeName, PodName, PoolName, UsdPerHour, WorkloadName},
 };
 
 /// One change to the cluster. Applying it twice is the same as applying it once.
@@ -18,6 +20,13 @@ use crate::{
 pub enum Action {
     /// Place nothing new on the node, and send nothing new to its pods.
     Cordon {
+        /// The node.
+        node: NodeName,
+        /// Why; it is kept with the node.
+        cause: CordonCause,
+    },
+    /// The node is good again: pods may be placed on it.
+    Uncordon {
         /// The node.
         node: NodeName,
     },
@@ -32,6 +41,9 @@ pub enum Action {
         pod: PodName,
         /// Whatever the pod still does then is lost. None where nothing forces it.
         by: Option<Timestamp>,
+        /// The deadline leaves no time to wait for a disruption budget that forbids it: then it is told to end all the
+        /// same.
+        force: bool,
     },
     /// Buy a machine.
     Launch {
@@ -44,6 +56,27 @@ pub enum Action {
     Terminate {
         /// The node.
         node: NodeName,
+    },
+    /// Let the provisioner reckon with this price for an offering, or with the true one again.
+    Overlay {
+        /// The offering.
+        offering: Offering,
+        /// The price; none for the true one.
+        price: Option<UsdPerHour>,
+    },
+    /// Let the provisioner try the pool sooner or later than others.
+    Weigh {
+        /// The pool.
+        pool: PoolName,
+        /// From 1 to 100; the highest is tried first.
+        weight: u32,
+    },
+    /// Let the provisioner buy nothing more for the pool, or as much as its own limits allow again.
+    Close {
+        /// The pool.
+        pool: PoolName,
+        /// Nothing more?
+        closed: bool,
     },
 }
 
@@ -72,8 +105,10 @@ pub enum Assumption {
         /// The pod.
         pod: PodName,
     },
-    /// At least so many pods serve.
+    /// At least so many pods of the workload serve.
     Serving {
+        /// The workload.
+        workload: WorkloadName,
         /// Ready pods.
         pods_min: u32,
     },
@@ -114,10 +149,37 @@ impl Action {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Cordon { .. } => "cordon",
+            Self::Uncordon { .. } => "uncordon",
             Self::Surge { .. } => "surge",
             Self::Evict { .. } => "evict",
             Self::Launch { .. } => "launch",
             Self::Terminate { .. } => "terminate",
+            Self::Overlay { .. } => "overlay",
+            Self::Weigh { .. } => "weigh",
+            Self::Close { .. } => "close",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cordon { node, .. } => write!(f, "cordon {node}"),
+            Self::Uncordon { node } => write!(f, "uncordon {node}"),
+            Self::Surge { pod } => write!(f, "ask for a replacement of {pod}"),
+            Self::Evict { pod, by: None, .. } => write!(f, "evict {pod}"),
+            Self::Evict { pod, by: Some(by), .. } => write!(f, "evict {pod} by {by}"),
+            Self::Launch { node, offering } => write!(f, "launch {node}: {offering}"),
+            Self::Terminate { node } => write!(f, "terminate {node}"),
+            Self::Overlay { offering, price: Some(price) } => {
+                write!(f, "let {offering} seem to cost ${:.4} an hour", price.as_usd())
+            }
+            Self::Overlay { offering, price: None } => {
+                write!(f, "let {offering} seem to cost what it does")
+            }
+            Self::Weigh { pool, weight } => write!(f, "give pool {pool} weight {weight}"),
+            Self::Close { pool, closed: true } => write!(f, "let pool {pool} buy nothing more"),
+            Self::Close { pool, closed: false } => write!(f, "let pool {pool} buy again"),
         }
     }
 }
@@ -135,10 +197,7 @@ impl Assumption {
                 .pods
                 .iter()
                 .any(|seen| &seen.name == pod && seen.phase != PodPhase::Terminating),
-            Self::Serving { pods_min } => {
-                let ready = seen.pods.iter().filter(|pod| pod.phase == PodPhase::Ready).count();
-                ready >= *pods_min as usize
-            }
+            Self::Serving { workload, pods_min } => seen.ready(workload) >= *pods_min,
         }
     }
 }

@@ -46,6 +46,8 @@ impl<'a> Draft<'a> {
             let (known, weight) = match notice.kind {
                 NoticeKind::Interruption { .. } => (&mut self.memory.interrupted, 1.0),
                 NoticeKind::Rebalance => (&mut self.memory.rebalanced, REBALANCE_WEIGHT),
+                // It says nothing about the offering.
+                NoticeKind::Maintenance { .. } => continue,
             };
             if known.insert(node.name.clone()) {
                 self.memory.mark(&self.policy.offers, &node.offering, weight, seen.at);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Action, Assumption, Reason, Step, draft::Draft};
 use crate::{
-    cluster::{CapacityType, Node, NodePhase},
+    cluster::{CapacityType, CordonCause, Node, NodePhase},
     disruption::Drain,
     ledger::FREE_BEFORE,
     units::Millis,
@@ -35,7 +35,7 @@ impl Draft<'_> {
     fn give_back_drained(&mut self, drain: &Drain<'_>) {
         let node = drain.node;
         // Until it is cordoned a pod may still be placed there.
-        if !node.cordoned || !self.is_empty(node) {
+        if node.cordoned.is_none() || !self.is_empty(node) {
             return;
         }
         let name = node.name.clone();
@@ -109,7 +109,7 @@ impl Draft<'_> {
             };
             let node = node.name.clone();
             self.step(Step {
-                action: Action::Cordon { node: node.clone() },
+                action: Action::Cordon { node: node.clone(), cause: CordonCause::Surplus },
                 assumes: vec![Assumption::NodeAlive { node }],
                 reasons: vec![reason],
             });

@@ -59,7 +59,7 @@ impl Draft<'_> {
     }
 
     fn split(&mut self, room: Room, ranking: &Ranking) -> Split {
-        let wanted = self.seen().replicas_wanted.0;
+        let wanted = self.seen().replicas_wanted().0;
         let for_sale = ranking.best(CapacityType::Spot).is_some();
         let input = (wanted, room, for_sale);
         let (split, memory) =

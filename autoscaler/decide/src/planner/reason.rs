@@ -26,8 +26,20 @@ pub enum Reason {
         /// The node.
         node: NodeName,
     },
-    /// The node is cordoned, and so it is emptied.
-    Cordoned {
+    /// The provider restarts or retires the machine.
+    Maintenance {
+        /// The node.
+        node: NodeName,
+        /// When.
+        deadline: Timestamp,
+    },
+    /// What the provider had said of the node no longer stands.
+    NoticeWithdrawn {
+        /// The node.
+        node: NodeName,
+    },
+    /// There is too much of its kind: it was chosen to be given back, and so it is emptied.
+    GivenUp {
         /// The node.
         node: NodeName,
     },
@@ -150,7 +162,9 @@ impl Reason {
         match self {
             Self::Interruption { .. } => "interruption",
             Self::Rebalance { .. } => "rebalance",
-            Self::Cordoned { .. } => "cordoned",
+            Self::Maintenance { .. } => "maintenance",
+            Self::NoticeWithdrawn { .. } => "notice-withdrawn",
+            Self::GivenUp { .. } => "given-up",
             Self::UnknownNode { .. } => "unknown-node",
             Self::PastDeadline { .. } => "past-deadline",
             Self::ReplacementFirst { .. } => "replacement-first",
@@ -181,7 +195,11 @@ impl fmt::Display for Reason {
                 write!(f, "the provider takes {node} at {deadline}")
             }
             Self::Rebalance { node } => write!(f, "the provider advises to leave {node}"),
-            Self::Cordoned { node } => write!(f, "{node} is cordoned, and so it is emptied"),
+            Self::Maintenance { node, deadline } => {
+                write!(f, "the provider restarts or retires {node} at {deadline}")
+            }
+            Self::NoticeWithdrawn { node } => write!(f, "the provider keeps {node} after all"),
+            Self::GivenUp { node } => write!(f, "{node} is too much, and so it is emptied"),
             Self::UnknownNode { node } => {
                 write!(f, "the notice is about {node}, which is not ours")
             }

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     cluster::{Notice, NoticeKind},
     offers::{Machine, Throughput},
-    testing::{at, on_demand, spot, world::World},
+    testing::{at, on_demand, spot, workload, world::World},
     units::NodeName,
 };
 
@@ -68,7 +68,7 @@ impl Story {
     }
 
     fn wants(&mut self, replicas: u32) -> &mut Self {
-        self.world.now.replicas_wanted = crate::units::Replicas(replicas);
+        self.world.now.workloads = vec![workload(replicas)];
         self
     }
 

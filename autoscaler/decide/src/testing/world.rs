@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{at, node, pod, seen};
+use super::{at, node, pod, seen, workload};
 use crate::{
     cluster::{EndedBy, Node, NodePhase, NoticeKind, Observation, PodPhase},
     planner::{Action, Plan},
-    units::{Millis, NodeName, PodName, Replicas},
+    units::{Millis, NodeName, PodName},
 };
 
 /// Seconds that a machine takes to become ready.
@@ -29,7 +29,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(replicas: u32) -> Self {
         let mut now = seen(at(0), vec![]);
-        now.replicas_wanted = Replicas(replicas);
+        now.workloads = vec![workload(replicas)];
         Self {
             now,
             killed: vec![],
@@ -60,7 +60,8 @@ impl World {
     fn act(&mut self, action: &Action) {
         let now = self.now.at;
         match action {
-            Action::Cordon { node } => self.node(node).cordoned = true,
+            Action::Cordon { node, cause } => self.node(node).cordoned = Some(*cause),
+            Action::Uncordon { node } => self.node(node).cordoned = None,
             Action::Launch { node: name, offering } => {
                 let mut new = node(name.as_str(), offering.clone(), now);
                 new.phase = NodePhase::Provisioning;
@@ -75,6 +76,9 @@ impl World {
                 pod.surged = true;
             }
             Action::Evict { pod, .. } => self.end_pod(&pod.clone()),
+            Action::Overlay { .. } | Action::Weigh { .. } | Action::Close { .. } => {
+                panic!("there is no provisioner: {action:?}")
+            }
         }
     }
 
@@ -132,7 +136,7 @@ impl World {
         let counts = |pod: &crate::cluster::Pod| !pod.surged && pod.phase != PodPhase::Terminating;
         let kept: Vec<_> =
             self.now.pods.iter().filter(|pod| counts(pod)).map(|pod| pod.name.clone()).collect();
-        let wanted = self.now.replicas_wanted.0 as usize;
+        let wanted = self.now.replicas_wanted().0 as usize;
         for _ in kept.len()..wanted {
             self.pods_made += 1;
             let mut new = pod(&format!("pod-{}", self.pods_made), "nowhere");
@@ -149,7 +153,7 @@ impl World {
         let start = Millis::from_secs(START_SECS as u64);
         let mut free: BTreeMap<NodeName, usize> = self
             .alive()
-            .filter(|node| node.is_ready() && !node.cordoned)
+            .filter(|node| node.is_ready() && node.cordoned.is_none())
             .map(|node| {
                 let free =
                     (node.pods_max as usize).saturating_sub(self.now.pods_on(&node.name).count());

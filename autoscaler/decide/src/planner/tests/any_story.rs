@@ -45,7 +45,7 @@ impl Story {
             prop_assert!(!step.reasons.is_empty(), "{:?} has no reason", step);
         }
         let mut reasons = plan.steps.iter().flat_map(|step| &step.reasons);
-        let (left, wanted) = (self.world.ready(), self.world.now.replicas_wanted.0);
+        let (left, wanted) = (self.world.ready(), self.world.now.replicas_wanted().0);
         if left < serving && !reasons.any(because("deadline-forces")) {
             prop_assert!(left >= wanted, "{left} pods serve and {wanted} are wanted: {plan:?}");
         }
@@ -68,12 +68,12 @@ proptest! {
             story.happens(event);
             for _ in 0..*seconds {
                 story.checked_tick()?;
-                let draining = story.world.alive().filter(|node| node.cordoned).count();
+                let draining = story.world.alive().filter(|node| node.cordoned.is_some()).count();
                 prop_assert!(story.world.alive().count() <= 12 + draining);
             }
         }
         // When nothing more happens, what is wanted is there, and nothing else.
-        let wanted = story.world.now.replicas_wanted.0;
+        let wanted = story.world.now.replicas_wanted().0;
         story.world.now.notices.retain(|notice| notice.kind.kind() == "interruption");
         story.run(1500);
         prop_assert_eq!(story.world.ready(), wanted);
