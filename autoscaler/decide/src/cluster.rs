@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{
-    InstanceType, Millis, NodeName, PodName, PoolName, Replicas, UnitError, UsdPerHour,
+    InstanceId, InstanceType, Millis, NodeName, PodName, PoolName, Replicas, UnitError, UsdPerHour,
     WorkloadName, ZoneId,
 };
 
@@ -98,6 +98,8 @@ pub struct Pool {
 pub struct Node {
     /// Its name.
     pub name: NodeName,
+    /// The machine under it as the provider's bills name it, where that is known.
+    pub instance: Option<InstanceId>,
     /// What was bought.
     pub offering: Offering,
     /// How far it is.

@@ -172,6 +172,10 @@ name!(
     NodeName
 );
 name!(
+    /// A machine as its provider names it, such as `i-0123456789abcdef0`.
+    InstanceId
+);
+name!(
     /// One process of the front; a restart is a new one.
     FrontId
 );

@@ -206,6 +206,7 @@ impl World {
             }
             Action::Launch { node, offering } => self.nodes.push(Node {
                 name: node.clone(),
+                instance: None,
                 offering: offering.clone(),
                 phase: NodePhase::Provisioning,
                 cordoned: None,

@@ -56,6 +56,7 @@ impl World {
         }
         let seen = Node {
             name: name.clone(),
+            instance: None,
             offering: offering.clone(),
             phase: NodePhase::Provisioning,
             cordoned: None,
