@@ -7,15 +7,18 @@ mod config;
 mod daemon;
 mod execute;
 mod file_market;
+mod gate;
+pub mod kubernetes;
 mod market;
 mod metrics;
 mod state;
 
 pub use self::{
-    cluster::{Applied, Cluster, ClusterError},
+    cluster::{Applied, Cluster, ClusterError, News},
     config::{Config, ConfigError},
     daemon::Daemon,
     file_market::{FileMarket, Playback, SeriesError},
+    gate::{Alone, Gate},
     market::{Market, MarketError},
     state::{Decision, Outcome, State},
 };
