@@ -8,17 +8,20 @@ mod daemon;
 mod execute;
 mod fates;
 mod file_market;
+mod gate;
+pub mod kubernetes;
 mod market;
 mod metrics;
 mod notices;
 mod state;
 
 pub use self::{
-    cluster::{Applied, Cluster, ClusterError},
+    cluster::{Applied, Cluster, ClusterError, News},
     config::{Config, ConfigError, duration},
     daemon::Daemon,
     fates::{End, Fate, Fates, FatesError},
     file_market::{FileMarket, Playback, SeriesError},
+    gate::{Alone, Gate},
     market::{Market, MarketError, Prior},
     notices::{
         Ending, Event, EventKind, NodeNotices, NoticeSource, QueueError, Receipt, Received, Unasked,
