@@ -106,7 +106,7 @@ impl Local {
             fixed,
         };
         rest.observer(observer, views);
-        Ok((Self { front, front_end, rest, grace: config.pace.grace }, stage))
+        Ok((Self { front, front_end, rest, grace: config.pace.grace.0 }, stage))
     }
 
     /// Resolves when a part ends though nobody asked it to.

@@ -73,7 +73,7 @@ pub async fn run(
         let service = Service::new(settings(&config, name), links);
         let probe = Probe {
             path: config.endpoints.ready_path.clone(),
-            pause_max: config.endpoints.probe_interval,
+            pause_max: config.endpoints.probe_interval.0,
         };
         tasks.spawn(probe::run(Arc::clone(&service), probes, probe, background.clone()));
         service
@@ -105,7 +105,7 @@ pub async fn run(
         service.drain();
     }
     let stop = || services.iter().for_each(|service| service.stop());
-    if !server.drain(config.hold.drain_timeout, stop).await {
+    if !server.drain(config.hold.drain_timeout.0, stop).await {
         tracing::warn!("requests were still under way at the end of the drain timeout");
     }
     background.cancel();
@@ -142,7 +142,7 @@ fn settings(config: &Config, name: &str) -> Settings {
             held_max: Requests(config.hold.hold_requests),
             held_bytes_max: config.hold.hold_bytes,
         },
-        cold_start_guess: config.hold.cold_start,
+        cold_start_guess: config.hold.cold_start.0,
         retry_ratio: config.retry.retry_ratio,
         retry_per_second_min: config.retry.retry_per_second_min,
     }
@@ -170,8 +170,8 @@ fn proxy(
             replay_bytes_max: config.retry.replay_bytes,
             body_bytes_max: config.bounds.body_bytes,
         },
-        timeout: config.hold.timeout,
-        stream_idle: config.endpoints.stream_idle,
+        timeout: config.hold.timeout.0,
+        stream_idle: config.endpoints.stream_idle.0,
     }
 }
 
@@ -214,8 +214,8 @@ fn warn_of_strangers(services: &[Arc<Service>], listed: &[Endpoint]) {
 fn upstream(config: &Config, endpoint: &Endpoint) -> Upstream {
     let concurrency = endpoint.concurrency.unwrap_or(config.endpoints.concurrency).get();
     let connections = Connections {
-        connect_timeout: config.endpoints.connect_timeout,
-        idle_timeout: config.endpoints.upstream_idle,
+        connect_timeout: config.endpoints.connect_timeout.0,
+        idle_timeout: config.endpoints.upstream_idle.0,
     };
     Upstream::new(endpoint.clone(), concurrency, connections)
 }
