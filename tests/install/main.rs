@@ -9,6 +9,7 @@ mod cluster;
 mod cold_start;
 mod examples;
 mod images;
+mod install;
 mod loss;
 mod network;
 mod object;
