@@ -19,3 +19,4 @@ mod render;
 mod rendered;
 mod running;
 mod values;
+mod wiring;
