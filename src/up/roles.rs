@@ -1,19 +1,19 @@
 //! How the roles are told to work together on one machine, in the words of their own flags and trigger metadata: what an
 //! operator would write, and nothing that an operator could not.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use spotscale_autoscaler as autoscaler;
 use spotscale_decide::units::InstanceType;
 use spotscale_scaler::{
-    front::{self, Endpoint},
+    front::{self, Listed},
     keda as scaler,
 };
 
 use super::{
     calibrate::Machine,
-    cluster::{Program, Settings},
+    cluster::{Program, Serving, Settings},
     config::Config,
     keda::ScaledObject,
     view::Addresses,
@@ -141,8 +141,9 @@ pub(super) fn scaled_object(
 }
 
 /// A replica as the front knows it: it runs on the CPU.
-pub(super) fn endpoint(address: SocketAddr) -> Option<Endpoint> {
-    format!("http://{address} tier=cpu").parse().ok()
+pub(super) fn endpoint(Serving { address, is_leaving }: &Serving) -> Option<Listed> {
+    let word = if *is_leaving { "leaving" } else { "" };
+    format!("http://{address} tier=cpu {word}").parse().ok()
 }
 
 /// A role's configuration from its flags; those that are not named are at their defaults, or in the environment.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use spotscale_decide::units::Span;
 
 use super::{
-    endpoint::{CONCURRENCY_MAX, Endpoint},
+    endpoint::{CONCURRENCY_MAX, Listed},
     kubernetes::Kubernetes,
     listeners::{BindError, Listeners},
     route::{Route, is_service_name},
@@ -44,10 +44,11 @@ pub struct Config {
     #[arg(long = "route", env = "SPOTSCALE_FRONT_ROUTES", value_delimiter = ',')]
     pub routes: Vec<Route>,
 
-    /// An endpoint: http://HOST:PORT (or h2c://HOST:PORT), optionally followed by tier=gpu|cpu, concurrency=N and
-    /// service=NAME. May be repeated.
+    /// An endpoint: http://HOST:PORT (or h2c://HOST:PORT), optionally followed by tier=gpu|cpu, concurrency=N,
+    /// service=NAME and the word leaving, for one that is used only while no other of its tier has a free slot. May be
+    /// repeated.
     #[arg(long = "upstream", env = "SPOTSCALE_FRONT_UPSTREAMS", value_delimiter = ',')]
-    pub upstreams: Vec<Endpoint>,
+    pub upstreams: Vec<Listed>,
 
     /// A file with one endpoint a line, spelled as in --upstream. It is watched: what is added is used, what is
     /// removed gets nothing new.

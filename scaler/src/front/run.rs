@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     config::Config,
     demand::Reporter,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Listed},
     health::Health,
     listeners::Listeners,
     metrics::{self, Metrics},
@@ -45,7 +45,7 @@ pub enum Error {
 pub async fn run_with_endpoints(
     config: Config,
     listeners: Listeners,
-    endpoints: watch::Receiver<Vec<Endpoint>>,
+    endpoints: watch::Receiver<Vec<Listed>>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     run(config, endpoints.into(), listeners, shutdown).await
@@ -179,7 +179,7 @@ fn proxy(
 async fn follow(
     services: Vec<Arc<Service>>,
     config: Config,
-    mut endpoints: watch::Receiver<Vec<Endpoint>>,
+    mut endpoints: watch::Receiver<Vec<Listed>>,
     background: CancellationToken,
 ) {
     loop {
@@ -188,7 +188,7 @@ async fn follow(
         for service in &services {
             let is_default = *service.name == *config.service;
             let mut seen = HashSet::new();
-            let of_service = listed.iter().filter(|endpoint| {
+            let of_service = listed.iter().filter(|Listed { endpoint, .. }| {
                 let named = endpoint.service.as_deref();
                 named.map_or(is_default, |named| *named == *service.name)
                     && seen.insert(endpoint.authority.clone())
@@ -202,8 +202,8 @@ async fn follow(
     }
 }
 
-fn warn_of_strangers(services: &[Arc<Service>], listed: &[Endpoint]) {
-    for endpoint in listed {
+fn warn_of_strangers(services: &[Arc<Service>], listed: &[Listed]) {
+    for Listed { endpoint, .. } in listed {
         let named = endpoint.service.as_deref();
         if named.is_some_and(|named| services.iter().all(|service| *service.name != *named)) {
             tracing::warn!(%endpoint, service = named, "no route leads to its service");
