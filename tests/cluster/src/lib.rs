@@ -18,6 +18,7 @@ mod flags;
 pub mod group;
 pub mod keda;
 pub mod kubelet;
+pub mod parts;
 pub mod pki;
 pub mod programs;
 

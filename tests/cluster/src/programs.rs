@@ -4,14 +4,11 @@ use std::{env, path::PathBuf};
 
 use anyhow::Context as _;
 
+use crate::parts::place;
+
 /// What `scripts/setup.py cluster` has built and rendered: `bin/` and `manifests/`.
 fn folder() -> PathBuf {
-    let cache = || {
-        let home =
-            || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache/spotscale");
-        env::var_os("SPOTSCALE_CACHE").map_or_else(home, PathBuf::from)
-    };
-    env::var_os("SPOTSCALE_CLUSTER").map_or_else(|| cache().join("cluster/current"), PathBuf::from)
+    place("SPOTSCALE_CLUSTER")
 }
 
 /// The path of a program. `KUBEBUILDER_ASSETS`, as envtest has it, is looked at first.
