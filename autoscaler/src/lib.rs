@@ -1,23 +1,34 @@
 //! The cost-aware autoscaler daemon: observe, decide, execute. It decides nothing itself (`spotscale_decide` does) and
 //! touches the world only through two interfaces, [`Cluster`] and [`Market`].
 
+mod accounts;
 mod admin;
 mod cluster;
 mod config;
 mod daemon;
 mod execute;
 mod file_market;
+mod gate;
+mod job;
+mod keeper;
+mod look;
 mod market;
 mod metrics;
+mod quotes;
+mod saved;
 mod state;
+mod vault;
 
 pub use self::{
-    cluster::{Applied, Cluster, ClusterError},
+    cluster::{Applied, Cluster, ClusterError, News},
     config::{Config, ConfigError},
     daemon::Daemon,
     file_market::{FileMarket, Playback, SeriesError},
+    gate::{Alone, Gate},
     market::{Market, MarketError},
-    state::{Decision, Outcome, State},
+    saved::Refused,
+    state::{Decision, Outcome, Role, State},
+    vault::{FileVault, Stored, Vault, VaultError, Version},
 };
 pub use spotscale_decide::{
     cluster::{

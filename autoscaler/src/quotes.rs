@@ -1,0 +1,110 @@
+//! The prices in use. A task of its own asks the market, so that one that hangs delays no decision; until it answers,
+//! the last prices stay in use and grow old.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use spotscale_decide::prices::PriceBook;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+
+use crate::{
+    market::{Market, MarketError},
+    metrics::Metrics,
+};
+
+/// A market that failed is asked again after so long, if not sooner.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+/// A market may read weeks of history, page by page, while nobody waits for it.
+const ANSWER_WITHIN: Duration = Duration::from_mins(2);
+
+/// What the market said last.
+#[derive(Clone, Default)]
+pub(crate) struct Quoted {
+    pub(crate) book: Arc<PriceBook>,
+    pub(crate) answered_at: Option<Instant>,
+}
+
+/// The task that asks, and what it learned.
+pub(crate) struct Quotes {
+    /// What time the cluster has: the market is asked for the past up to then.
+    clock: watch::Sender<Option<Moment>>,
+    quoted: watch::Receiver<Quoted>,
+    _asking: AbortOnDropHandle<()>,
+}
+
+/// The cluster's time, and when it was told.
+#[derive(Clone, Copy)]
+struct Moment {
+    at: Timestamp,
+    told: Instant,
+}
+
+struct Asking {
+    market: Arc<dyn Market>,
+    refresh: Duration,
+    metrics: Metrics,
+    clock: watch::Receiver<Option<Moment>>,
+    quoted: watch::Sender<Quoted>,
+}
+
+// === impl Quotes ===
+
+impl Quotes {
+    pub(crate) fn start(market: Arc<dyn Market>, refresh: Duration, metrics: Metrics) -> Self {
+        let (clock, moments) = watch::channel(None);
+        let (sender, quoted) = watch::channel(Quoted::default());
+        let asking = Asking { market, refresh, metrics, clock: moments, quoted: sender };
+        let asking = AbortOnDropHandle::new(tokio::spawn(asking.run()));
+        Self { clock, quoted, _asking: asking }
+    }
+
+    /// What is known now. At the very first the market is given a moment, so that nothing is decided without prices
+    /// just because the program has started.
+    pub(crate) async fn now(&mut self, at: Timestamp, patience: Duration) -> Quoted {
+        let first = self.clock.borrow().is_none();
+        self.clock.send_replace(Some(Moment { at, told: Instant::now() }));
+        if first {
+            // Late or not at all: then there are no prices yet.
+            let _ = timeout(patience, self.quoted.changed()).await;
+        }
+        self.quoted.borrow_and_update().clone()
+    }
+}
+
+// === impl Asking ===
+
+impl Asking {
+    async fn run(mut self) {
+        while let Some(now) = self.now().await {
+            let asked_at = Instant::now();
+            let pause = match timeout(ANSWER_WITHIN, self.market.prices(now)).await {
+                Ok(Ok(book)) => {
+                    let answered_at = Some(asked_at);
+                    self.quoted.send_replace(Quoted { book: Arc::new(book), answered_at });
+                    self.refresh
+                }
+                Ok(Err(error)) => self.failed(&error),
+                Err(_) => self.failed(&MarketError::Unavailable("no answer".to_owned())),
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// The cluster's time, once it is known; none at the end.
+    async fn now(&mut self) -> Option<Timestamp> {
+        let moment = (*self.clock.wait_for(Option::is_some).await.ok()?)?;
+        let passed = SignedDuration::try_from(moment.told.elapsed()).ok()?;
+        moment.at.checked_add(passed).ok()
+    }
+
+    fn failed(&self, error: &MarketError) -> Duration {
+        warn!(%error, "no new prices");
+        self.metrics.failure("prices", error.kind());
+        ASK_AGAIN.min(self.refresh)
+    }
+}
