@@ -12,6 +12,7 @@ mod gate;
 mod job;
 mod keeper;
 mod look;
+pub mod kubernetes;
 mod market;
 mod metrics;
 mod quotes;
