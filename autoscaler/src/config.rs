@@ -218,7 +218,8 @@ fn millis(span: Duration) -> Millis {
     Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+/// A span as flags spell it: `250ms`, `30s`, `5m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration such as 250ms, 30s or 5m");
     let span = SignedDuration::from_str(text).map_err(|_| wrong())?;
     Duration::try_from(span).map_err(|_| wrong())

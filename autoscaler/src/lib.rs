@@ -7,6 +7,7 @@ mod cluster;
 mod config;
 mod daemon;
 mod execute;
+mod fates;
 mod file_market;
 mod gate;
 mod job;
@@ -17,16 +18,21 @@ mod market;
 mod metrics;
 mod quotes;
 mod saved;
+mod notices;
 mod state;
 mod vault;
 
 pub use self::{
     cluster::{Applied, Cluster, ClusterError, News},
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, duration},
     daemon::Daemon,
+    fates::{End, Fate, Fates, FatesError},
     file_market::{FileMarket, Playback, SeriesError},
     gate::{Alone, Gate},
-    market::{Market, MarketError},
+    market::{Market, MarketError, Prior},
+    notices::{
+        Ending, Event, EventKind, NodeNotices, NoticeSource, QueueError, Receipt, Received, Unasked,
+    },
     saved::Refused,
     state::{Decision, Outcome, Role, State},
     vault::{FileVault, Stored, Vault, VaultError, Version},
