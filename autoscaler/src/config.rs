@@ -188,15 +188,18 @@ impl Config {
                 on_demand_floor,
                 fallback_after_ms: millis(self.fleet.fallback_after),
                 return_after_ms: millis(self.fleet.return_after),
+                ..FleetPolicy::default()
             },
             disruption: DisruptionPolicy {
                 evict_margin_ms: millis(self.disruption.evict_margin),
                 voluntary_max: self.disruption.voluntary_max,
+                ..DisruptionPolicy::default()
             },
             nodes_max,
             empty_after_ms: millis(self.fleet.empty_after),
             launch_timeout_ms: millis(self.fleet.launch_timeout),
             ask_again_after_ms: millis(self.disruption.ask_again_after),
+            ..Policy::default()
         }
     }
 

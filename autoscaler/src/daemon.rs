@@ -144,7 +144,7 @@ impl AtWork {
             policy: config.policy(),
             executor,
             gate,
-            quotes: Quotes::start(market, config.price_refresh, metrics.clone()),
+            quotes: Quotes::start(market, &config, metrics.clone()),
             keeper: Keeper::new(vault, config.call_timeout, metrics.clone()),
             accounts,
             memory: Memory::default(),
@@ -168,13 +168,14 @@ impl AtWork {
         let quoted = self.quotes.now(seen.at, FIRST_PRICES).await;
         self.metrics.prices(quoted.answered_at);
         self.accounts.enter(&quoted.book);
+        self.policy.offers.prior.clone_from(&quoted.prior.interruptions_per_hour);
         let term = self.enter_term().await;
         let counts = self.config.dry_run || term.is_some_and(|term| self.keeper.has(term));
         if counts {
             self.accounts.observe(&seen);
         }
         let totals = if counts { self.accounts.totals(seen.at) } else { Totals::default() };
-        let (snapshot, plan) = self.decide(seen);
+        let (snapshot, plan) = self.decide(seen, quoted.age_ms());
         self.carry_out(&snapshot, &plan, term).await;
         if self.keeper.is_due(&snapshot.seen).await {
             self.save(&snapshot.seen);
@@ -201,9 +202,9 @@ impl AtWork {
         Some(term)
     }
 
-    fn decide(&mut self, seen: Observation) -> (Snapshot, Plan) {
+    fn decide(&mut self, seen: Observation, price_age_ms: Option<Millis>) -> (Snapshot, Plan) {
         let prices = self.accounts.prices().all_at(seen.at);
-        let snapshot = Snapshot { seen, prices };
+        let snapshot = Snapshot { seen, prices, price_age_ms };
         let memory = std::mem::take(&mut self.memory);
         let (plan, memory) = planner::plan(&self.policy, &snapshot, memory);
         self.memory = memory;

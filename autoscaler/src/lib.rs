@@ -12,13 +12,13 @@ mod file_market;
 mod gate;
 mod job;
 mod keeper;
-mod look;
 pub mod kubernetes;
+mod look;
 mod market;
 mod metrics;
+mod notices;
 mod quotes;
 mod saved;
-mod notices;
 mod state;
 mod vault;
 

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use spotscale_decide::prices::PriceBook;
+use spotscale_decide::{prices::PriceBook, units::Millis};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -13,7 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use crate::{
-    market::{Market, MarketError},
+    config::Config,
+    market::{Market, MarketError, Prior},
     metrics::Metrics,
 };
 
@@ -26,6 +27,7 @@ const ANSWER_WITHIN: Duration = Duration::from_mins(2);
 #[derive(Clone, Default)]
 pub(crate) struct Quoted {
     pub(crate) book: Arc<PriceBook>,
+    pub(crate) prior: Arc<Prior>,
     pub(crate) answered_at: Option<Instant>,
 }
 
@@ -47,6 +49,8 @@ struct Moment {
 struct Asking {
     market: Arc<dyn Market>,
     refresh: Duration,
+    /// Interruptions per hour of what nothing is known of.
+    usual: f64,
     metrics: Metrics,
     clock: watch::Receiver<Option<Moment>>,
     quoted: watch::Sender<Quoted>,
@@ -55,10 +59,11 @@ struct Asking {
 // === impl Quotes ===
 
 impl Quotes {
-    pub(crate) fn start(market: Arc<dyn Market>, refresh: Duration, metrics: Metrics) -> Self {
+    pub(crate) fn start(market: Arc<dyn Market>, config: &Config, metrics: Metrics) -> Self {
+        let (refresh, usual) = (config.price_refresh, config.fleet.interruptions_per_hour);
         let (clock, moments) = watch::channel(None);
         let (sender, quoted) = watch::channel(Quoted::default());
-        let asking = Asking { market, refresh, metrics, clock: moments, quoted: sender };
+        let asking = Asking { market, refresh, usual, metrics, clock: moments, quoted: sender };
         let asking = AbortOnDropHandle::new(tokio::spawn(asking.run()));
         Self { clock, quoted, _asking: asking }
     }
@@ -82,14 +87,15 @@ impl Asking {
     async fn run(mut self) {
         while let Some(now) = self.now().await {
             let asked_at = Instant::now();
-            let pause = match timeout(ANSWER_WITHIN, self.market.prices(now)).await {
-                Ok(Ok(book)) => {
-                    let answered_at = Some(asked_at);
-                    self.quoted.send_replace(Quoted { book: Arc::new(book), answered_at });
+            let answer = timeout(ANSWER_WITHIN, self.market.prices(now)).await;
+            let answer =
+                answer.unwrap_or_else(|_| Err(MarketError::Unavailable("no answer".to_owned())));
+            let pause = match answer {
+                Ok(book) => {
+                    self.quote(book, Some(asked_at));
                     self.refresh
                 }
-                Ok(Err(error)) => self.failed(&error),
-                Err(_) => self.failed(&MarketError::Unavailable("no answer".to_owned())),
+                Err(error) => self.failed(error),
             };
             sleep(pause).await;
         }
@@ -102,9 +108,29 @@ impl Asking {
         moment.at.checked_add(passed).ok()
     }
 
-    fn failed(&self, error: &MarketError) -> Duration {
+    fn quote(&self, book: PriceBook, answered_at: Option<Instant>) {
+        let prior = Arc::new(self.market.prior(self.usual));
+        self.quoted.send_replace(Quoted { book: Arc::new(book), prior, answered_at });
+    }
+
+    /// What is known in spite of a failure is used, and is as old as it was.
+    fn failed(&self, error: MarketError) -> Duration {
         warn!(%error, "no new prices");
         self.metrics.failure("prices", error.kind());
+        let answered_at = self.quoted.borrow().answered_at;
+        if let MarketError::Partly { known, .. } = error {
+            self.quote(known, answered_at);
+        }
         ASK_AGAIN.min(self.refresh)
+    }
+}
+
+// === impl Quoted ===
+
+impl Quoted {
+    /// Since the market answered in full.
+    pub(crate) fn age_ms(&self) -> Option<Millis> {
+        let age = self.answered_at?.elapsed();
+        Some(Millis(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
     }
 }
