@@ -39,6 +39,10 @@ pub struct Config {
     #[arg(long, env = "SPOTSCALE_AUTOSCALER_CALL_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub call_timeout: Duration,
 
+    /// Do nothing, and tell what would be done: nothing is written anywhere, and no notice is taken off a queue.
+    #[arg(long, env = "SPOTSCALE_AUTOSCALER_DRY_RUN")]
+    pub dry_run: bool,
+
     /// Which machines are held.
     #[command(flatten)]
     pub fleet: Fleet,
@@ -184,15 +188,18 @@ impl Config {
                 on_demand_floor,
                 fallback_after_ms: millis(self.fleet.fallback_after),
                 return_after_ms: millis(self.fleet.return_after),
+                ..FleetPolicy::default()
             },
             disruption: DisruptionPolicy {
                 evict_margin_ms: millis(self.disruption.evict_margin),
                 voluntary_max: self.disruption.voluntary_max,
+                ..DisruptionPolicy::default()
             },
             nodes_max,
             empty_after_ms: millis(self.fleet.empty_after),
             launch_timeout_ms: millis(self.fleet.launch_timeout),
             ask_again_after_ms: millis(self.disruption.ask_again_after),
+            ..Policy::default()
         }
     }
 
@@ -214,7 +221,8 @@ fn millis(span: Duration) -> Millis {
     Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+/// A span as flags spell it: `250ms`, `30s`, `5m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration such as 250ms, 30s or 5m");
     let span = SignedDuration::from_str(text).map_err(|_| wrong())?;
     Duration::try_from(span).map_err(|_| wrong())

@@ -1,26 +1,41 @@
 //! The cost-aware autoscaler daemon: observe, decide, execute. It decides nothing itself (`spotscale_decide` does) and
 //! touches the world only through two interfaces, [`Cluster`] and [`Market`].
 
+mod accounts;
 mod admin;
 mod cluster;
 mod config;
 mod daemon;
 mod execute;
+mod fates;
 mod file_market;
 mod gate;
+mod job;
+mod keeper;
 pub mod kubernetes;
+mod look;
 mod market;
 mod metrics;
+mod notices;
+mod quotes;
+mod saved;
 mod state;
+mod vault;
 
 pub use self::{
     cluster::{Applied, Cluster, ClusterError, News},
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, duration},
     daemon::Daemon,
+    fates::{End, Fate, Fates, FatesError},
     file_market::{FileMarket, Playback, SeriesError},
     gate::{Alone, Gate},
-    market::{Market, MarketError},
-    state::{Decision, Outcome, State},
+    market::{Market, MarketError, Prior},
+    notices::{
+        Ending, Event, EventKind, NodeNotices, NoticeSource, QueueError, Receipt, Received, Unasked,
+    },
+    saved::Refused,
+    state::{Decision, Outcome, Role, State},
+    vault::{FileVault, Stored, Vault, VaultError, Version},
 };
 pub use spotscale_decide::{
     cluster::{

@@ -37,6 +37,7 @@ pub(crate) fn node(name: &str, offering: Offering, launched_at: Timestamp) -> No
         offering,
         phase: NodePhase::Ready,
         cordoned: None,
+        protected: false,
         pool: None,
         launched_at,
         pods_max: 1,

@@ -49,7 +49,7 @@ pub use self::{
     config::{Kubernetes, Labels},
     election::{Election, ElectionConfig},
     events::Events,
-    names::{CORDONED_BEFORE, LIMITS, MANAGER, NOTICES, SURGED},
+    names::{CORDONED_BEFORE, LIMITS, MANAGER, NOTICES, PROTECTED, SURGED},
     rights::{RIGHTS, Right},
 };
 use self::{

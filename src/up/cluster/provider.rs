@@ -60,6 +60,7 @@ impl World {
             offering: offering.clone(),
             phase: NodePhase::Provisioning,
             cordoned: None,
+            protected: false,
             pool: None,
             launched_at: now,
             pods_max: 1,

@@ -8,7 +8,7 @@ use spotscale_decide::{cluster::CordonCause, disruption::INTERRUPTION_TAINT, uni
 use super::call;
 use crate::{
     cluster::{Applied, ClusterError},
-    kubernetes::names::CORDONED_BEFORE,
+    kubernetes::names::{CORDONED_BEFORE, DO_NOT_DISRUPT, PROTECTED},
 };
 
 /// Marks the node unschedulable and taints it, in one write.
@@ -27,6 +27,19 @@ pub(super) async fn uncordon(client: &Client, node: &NodeName) -> Result<Applied
     let nodes: Api<Node> = Api::all(client.clone());
     let written = call::change(&nodes, node.as_str(), |node| Ok(uncordoning(node))).await?;
     Ok(written.into())
+}
+
+/// Keeps the provisioner from giving the node back, unless somebody said already what it may do.
+pub(super) async fn protect(client: &Client, node: &NodeName) -> Result<Applied, ClusterError> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let written = call::change(&nodes, node.as_str(), |node| Ok(protecting(node))).await?;
+    Ok(written.into())
+}
+
+fn protecting(node: &Node) -> Option<Value> {
+    let ours =
+        json!({ "metadata": { "annotations": { DO_NOT_DISRUPT: "true", PROTECTED: "true" } } });
+    (!node.annotations().contains_key(DO_NOT_DISRUPT)).then_some(ours)
 }
 
 fn cordoning(node: &Node, cause: CordonCause) -> Option<Value> {
@@ -55,8 +68,13 @@ fn uncordoning(node: &Node) -> Option<Value> {
         return None;
     }
     let by_a_person = node.annotations().contains_key(CORDONED_BEFORE);
+    let mut annotations = json!({ CORDONED_BEFORE: Value::Null });
+    if node.annotations().contains_key(PROTECTED) {
+        annotations[DO_NOT_DISRUPT] = Value::Null;
+        annotations[PROTECTED] = Value::Null;
+    }
     Some(json!({
-        "metadata": { "annotations": { CORDONED_BEFORE: Value::Null } },
+        "metadata": { "annotations": annotations },
         "spec": {
             "unschedulable": by_a_person && is_unschedulable(node),
             "taints": others(node).collect::<Vec<_>>(),
