@@ -77,6 +77,7 @@ impl KubeCluster {
         match action {
             Action::Cordon { node, .. }
             | Action::Uncordon { node }
+            | Action::Protect { node }
             | Action::Terminate { node } => reference(&self.stores.nodes, node.as_str(), None)
                 .or_else(|| reference(&self.stores.claims, node.as_str(), None)),
             Action::Surge { pod } | Action::Evict { pod, .. } => {
