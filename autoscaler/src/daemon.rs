@@ -17,9 +17,9 @@ use spotscale_decide::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use crate::{
@@ -32,6 +32,8 @@ use crate::{
     keeper::Keeper,
     market::Market,
     metrics::Metrics,
+    notices::NoticeSource,
+    queue::Queue,
     quotes::Quotes,
     saved::Saved,
     state::{Decision, Role, State},
@@ -45,6 +47,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// The market's first answer is awaited for so long, and no later one.
 const FIRST_PRICES: Duration = Duration::from_secs(1);
 
+/// Who is told of decisions.
+pub type Tell = Arc<dyn Fn(&Decision) + Send + Sync>;
+
 /// The daemon, and what it works with.
 pub struct Daemon {
     config: Config,
@@ -52,6 +57,8 @@ pub struct Daemon {
     market: Arc<dyn Market>,
     gate: Arc<dyn Gate>,
     vault: Option<Arc<dyn Vault>>,
+    notices: Option<Arc<dyn NoticeSource>>,
+    told: Option<Tell>,
     accounts: Accounts,
     states: watch::Sender<Option<State>>,
     metrics: Metrics,
@@ -75,6 +82,8 @@ impl Daemon {
             market,
             gate: Arc::new(Alone),
             vault: None,
+            notices: None,
+            told: None,
             accounts,
             states: watch::Sender::new(None),
             metrics,
@@ -92,6 +101,16 @@ impl Daemon {
         Self { vault: Some(vault), ..self }
     }
 
+    /// Takes the provider's notices off a queue, while it leads. A dry run takes none.
+    pub fn with_notices(self, notices: Arc<dyn NoticeSource>) -> Self {
+        Self { notices: Some(notices), ..self }
+    }
+
+    /// Hands on every decision that was acted on. It must not wait.
+    pub fn with_witness(self, tell: Tell) -> Self {
+        Self { told: Some(tell), ..self }
+    }
+
     /// The state after each tick; nothing before the first.
     pub fn states(&self) -> watch::Receiver<Option<State>> {
         self.states.subscribe()
@@ -105,12 +124,31 @@ impl Daemon {
     /// Runs until `shutdown`, and then to the end of the step that is being done and of the last save. A cluster, a
     /// market or a vault that does not answer is asked again; nothing here is fatal.
     pub async fn run(self, shutdown: CancellationToken) {
+        let reading = self
+            .queue()
+            .map(|queue| AbortOnDropHandle::new(tokio::spawn(queue.run(shutdown.clone()))));
         let mut at_work = AtWork::new(self, shutdown.clone());
         while !shutdown.is_cancelled() {
             let pause = at_work.tick().await;
             shutdown.run_until_cancelled(sleep(pause)).await;
         }
+        if let Some(reading) = reading {
+            // What it was telling a node is told.
+            let _ = timeout(at_work.config.call_timeout, reading).await;
+        }
         at_work.end().await;
+    }
+
+    fn queue(&self) -> Option<Queue> {
+        let source = self.notices.clone().filter(|_| !self.config.dry_run)?;
+        Some(Queue {
+            source,
+            cluster: Arc::clone(&self.cluster),
+            gate: Arc::clone(&self.gate),
+            states: self.states(),
+            call_timeout: self.config.call_timeout,
+            metrics: self.metrics.clone(),
+        })
     }
 }
 
@@ -131,7 +169,9 @@ struct AtWork {
 
 impl AtWork {
     fn new(daemon: Daemon, shutdown: CancellationToken) -> Self {
-        let Daemon { config, cluster, market, gate, vault, accounts, states, metrics, .. } = daemon;
+        let Daemon {
+            config, cluster, market, gate, vault, told, accounts, states, metrics, ..
+        } = daemon;
         let vault = vault.filter(|_| !config.dry_run);
         let executor = Executor {
             cluster,
@@ -139,6 +179,7 @@ impl AtWork {
             call_timeout: config.call_timeout,
             shutdown,
             metrics: metrics.clone(),
+            told: told.filter(|_| !config.dry_run),
         };
         Self {
             policy: config.policy(),
@@ -213,6 +254,7 @@ impl AtWork {
 
     async fn carry_out(&mut self, snapshot: &Snapshot, plan: &Plan, term: Option<u64>) {
         let report = match term {
+            Some(_) if plan.steps.is_empty() && plan.noticed.is_empty() => Report::default(),
             Some(term) => {
                 for notice in &plan.noticed {
                     info!(node = %notice.node, kind = notice.kind.kind(), "the provider gave notice");

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::{
     cluster::{Applied, Cluster, ClusterError},
+    daemon::Tell,
     gate::Gate,
     look::Look,
     metrics::Metrics,
@@ -36,6 +37,7 @@ pub(crate) struct Executor {
     pub(crate) call_timeout: Duration,
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
+    pub(crate) told: Option<Tell>,
 }
 
 /// What became of a plan.
@@ -139,6 +141,9 @@ impl Executor {
 
     fn tell(&self, decision: &Decision) {
         self.metrics.action(decision);
+        if let Some(told) = &self.told {
+            told(decision);
+        }
         let because: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
         let Decision { action, outcome, .. } = decision;
         match outcome {

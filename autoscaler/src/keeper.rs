@@ -79,11 +79,12 @@ impl Keeper {
         self.saving.give_up();
     }
 
-    /// The state to begin a term with, when it is there; empty where none was saved. Waits a moment, and not again.
+    /// The state to begin a term with. None where it is still awaited, a moment at first and then no more; and where there
+    /// is none that can be used: then what we know ourselves is the best there is, and [`Self::has`] says so.
     pub(crate) async fn load(&mut self, term: u64) -> Option<Saved> {
         let Some(vault) = &self.vault else {
             self.term = Some(term);
-            return Some(Saved::default());
+            return None;
         };
         let wait = if self.loading.is_begun() { Duration::ZERO } else { LOAD_WAIT };
         if !self.loading.is_begun() {
@@ -99,7 +100,7 @@ impl Keeper {
         };
         (self.term, self.version, self.unsure) = (Some(term), loaded.version, None);
         self.due_at = Instant::now();
-        Some(loaded.saved.unwrap_or_default())
+        loaded.saved
     }
 
     /// Does the vault lack something that is worth a save, and is it free to take it?
@@ -172,7 +173,7 @@ async fn load(
 ) -> Result<Loaded, VaultError> {
     let late = |_| VaultError::Unavailable(format!("no answer in {patience:?}"));
     let Some(stored) = timeout(patience, vault.load()).await.map_err(late)?? else {
-        info!("there is no saved state: the ledger is opened");
+        info!("there is no saved state");
         return Ok(Loaded { version: None, saved: None });
     };
     let version = Some(stored.version.clone());
@@ -181,7 +182,7 @@ async fn load(
         Err(refused) => refused,
     };
     let kept_in = timeout(patience, vault.set_aside(&stored)).await.map_err(late)??;
-    error!(%refused, kept_in, "the saved state is refused: a new ledger is opened, nodes are billed from their launch");
+    error!(%refused, kept_in, "the saved state is refused: without it, nodes are billed from their launch");
     metrics.failure("load", refused.kind());
     Ok(Loaded { version, saved: None })
 }

@@ -10,6 +10,7 @@ mod execute;
 mod fates;
 mod file_market;
 mod gate;
+mod intake;
 mod job;
 mod keeper;
 pub mod kubernetes;
@@ -17,6 +18,7 @@ mod look;
 mod market;
 mod metrics;
 mod notices;
+mod queue;
 mod quotes;
 mod saved;
 mod state;
@@ -25,7 +27,7 @@ mod vault;
 pub use self::{
     cluster::{Applied, Cluster, ClusterError, News},
     config::{Config, ConfigError, duration},
-    daemon::Daemon,
+    daemon::{Daemon, Tell},
     fates::{End, Fate, Fates, FatesError},
     file_market::{FileMarket, Playback, SeriesError},
     gate::{Alone, Gate},

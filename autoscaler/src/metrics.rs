@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     reasons: Family<ReasonLabel, Counter>,
     actions: Family<ActionLabels, Counter>,
     failures: Family<FailureLabels, Counter>,
+    notices: Family<NoticeLabels, Counter>,
     price_age_seconds: Gauge<f64, AtomicU64>,
     leads: Gauge,
     state_bytes: Gauge,
@@ -76,6 +77,13 @@ struct ActionLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoticeLabels {
+    source: &'static str,
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FailureLabels {
     call: &'static str,
     kind: &'static str,
@@ -100,6 +108,8 @@ impl Metrics {
         registry.register("spotscale_actions", help, self.actions.clone());
         let help = "Calls to the cluster or the market that failed";
         registry.register("spotscale_autoscaler_failures", help, self.failures.clone());
+        let help = "What became of what the provider told, one machine at a time";
+        registry.register("spotscale_notices", help, self.notices.clone());
         let (help, age) = ("Age of the prices in use", self.price_age_seconds.clone());
         registry.register_with_unit("spotscale_price_age", help, Unit::Seconds, age);
         let help = "Is this the daemon that acts? 1 or 0";
@@ -154,6 +164,10 @@ impl Metrics {
 
     pub(crate) fn failure(&self, call: &'static str, kind: &'static str) {
         self.failures.get_or_create(&FailureLabels { call, kind }).inc();
+    }
+
+    pub(crate) fn notice(&self, source: &'static str, kind: &'static str, outcome: &'static str) {
+        self.notices.get_or_create(&NoticeLabels { source, kind, outcome }).inc();
     }
 
     pub(crate) fn prices(&self, answered_at: Option<Instant>) {

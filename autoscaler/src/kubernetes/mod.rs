@@ -24,6 +24,7 @@ mod names;
 mod notices;
 mod past;
 mod rights;
+mod vault;
 mod view;
 mod watch;
 
@@ -51,6 +52,7 @@ pub use self::{
     events::Events,
     names::{CORDONED_BEFORE, LIMITS, MANAGER, NOTICES, PROTECTED, SURGED},
     rights::{RIGHTS, Right},
+    vault::ConfigMapVault,
 };
 use self::{
     kinds::{Deployment, Node, NodeClaim, NodeOverlay, NodePool, Pod},
