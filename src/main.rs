@@ -1,8 +1,10 @@
 //! `spotscale`: one command, every role. Here is only the way in; each role is a library of its own.
 
+mod calibrate;
 mod cli;
 mod front;
 mod inference;
+mod loopback;
 mod model;
 mod role;
 mod scaler;
