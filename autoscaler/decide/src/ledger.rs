@@ -10,6 +10,7 @@ mod exact;
 mod life;
 mod lines;
 mod occupancy;
+mod reconcile;
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +20,14 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::life::FREE_BEFORE;
-pub use self::lines::{LifeEnd, LifeLine, Line, SpendLine, Stretch};
 use self::{
     exact::Exact,
     life::{End, Life, LifeKey},
     lines::{Account, Sum},
+};
+pub use self::{
+    lines::{LifeEnd, LifeLine, Line, SpendLine, Stretch},
+    reconcile::{Difference, FeedRow, Reconciliation},
 };
 use crate::{
     cluster::{CapacityType, EndedBy, Index, Node, Observation, Offering, Workload},
