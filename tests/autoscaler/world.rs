@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use spotscale_autoscaler::{
-    Cluster as _, Config, Daemon, FileMarket, Observation, Playback,
+    Cluster as _, Config, Daemon, FileMarket, Observation, Playback, State,
     kubernetes::{Events, KubeCluster, Kubernetes, RIGHTS, Right, client},
 };
 use spotscale_test_cluster::{
@@ -20,7 +20,7 @@ use spotscale_test_cluster::{
     kubelet::{Image, Kubelet, Machine, Options},
     until,
 };
-use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -191,14 +191,23 @@ impl World {
     }
 
     /// Lets a daemon act, until this world ends.
-    pub(crate) async fn daemon(&self, further: &[&str]) -> Arc<KubeCluster> {
+    pub(crate) async fn daemon(&self) -> Arc<KubeCluster> {
+        self.daemon_with(&[]).await.0
+    }
+
+    /// The same with these flags, and what it says of itself.
+    pub(crate) async fn daemon_with(
+        &self,
+        further: &[&str],
+    ) -> (Arc<KubeCluster>, watch::Receiver<Option<State>>) {
         let cluster = self.watch().await;
         let playback = Playback { starts_at: jiff::Timestamp::now(), speed: 1 };
         let market = Arc::new(FileMarket::parse(PRICES, playback).unwrap());
         let config = self.flags(further).config;
         let daemon = Daemon::new(config, Arc::clone(&cluster) as _, market).unwrap();
+        let states = daemon.states();
         self.tasks.spawn(daemon.run(self.end.clone()));
-        cluster
+        (cluster, states)
     }
 
     /// Waits until an observation is as wanted.
