@@ -2,6 +2,7 @@
 //! number. Times since an arbitrary origin are [`Millis`]; points in calendar time are `jiff::Timestamp`.
 
 mod newtype;
+mod span;
 
 use std::{fmt, str::FromStr};
 
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::newtype::{amount, bounded, name};
+pub use self::span::Span;
 
 /// A value that its unit does not allow, or text that does not spell one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Nothing new on a node, and the way back. What a person cordoned stays cordoned.
+//! Nothing new on a node, and the way back. What a person cordoned stays cordoned, what a person protected protected.
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::{Api, Client, ResourceExt as _};
@@ -68,13 +68,13 @@ fn uncordoning(node: &Node) -> Option<Value> {
         return None;
     }
     let by_a_person = node.annotations().contains_key(CORDONED_BEFORE);
-    let mut annotations = json!({ CORDONED_BEFORE: Value::Null });
+    let mut marks = json!({ CORDONED_BEFORE: Value::Null });
     if node.annotations().contains_key(PROTECTED) {
-        annotations[DO_NOT_DISRUPT] = Value::Null;
-        annotations[PROTECTED] = Value::Null;
+        marks[PROTECTED] = Value::Null;
+        marks[DO_NOT_DISRUPT] = Value::Null;
     }
     Some(json!({
-        "metadata": { "annotations": annotations },
+        "metadata": { "annotations": marks },
         "spec": {
             "unschedulable": by_a_person && is_unschedulable(node),
             "taints": others(node).collect::<Vec<_>>(),
@@ -135,6 +135,24 @@ mod tests {
         assert_eq!(surplus["metadata"], none, "the cordon was ours before");
         let half = node(&json!({ "taints": [ours("notice")] }), &none);
         assert!(cordoning(&half, CordonCause::Notice).is_some(), "somebody uncordoned it");
+    }
+
+    #[test]
+    fn protection_goes_with_the_cordon_if_it_is_ours() {
+        let marks = json!({ DO_NOT_DISRUPT: "true", PROTECTED: "true" });
+        let spec = json!({ "unschedulable": true, "taints": [ours("notice")] });
+        let bare = node(&spec, &json!({}));
+        assert_eq!(
+            protecting(&bare),
+            Some(json!({ "metadata": { "annotations": marks.clone() } }))
+        );
+        assert_eq!(protecting(&node(&spec, &marks)), None);
+        let removed = |annotations: &Value| {
+            let patch = uncordoning(&node(&spec, annotations)).unwrap();
+            patch["metadata"]["annotations"].as_object().unwrap().contains_key(DO_NOT_DISRUPT)
+        };
+        assert!(removed(&marks));
+        assert!(!removed(&json!({ DO_NOT_DISRUPT: "true" })), "a person's protection was removed");
     }
 
     #[test]
