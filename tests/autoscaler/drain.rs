@@ -122,6 +122,9 @@ async fn s04_a_rebalance_recommendation_empties_the_node_with_the_replacement_fi
 async fn s06_maintenance_that_is_called_off_leaves_the_node_as_it_was() {
     let world = World::new("s06", 1).await;
     let cluster = world.daemon().await;
+    // A new Node is tainted until its first heartbeat.
+    let untainted = || async { Ok(world.node(0).await.spec.unwrap().taints.is_none()) };
+    world.until("a node without taints", untainted).await;
     let before = world.node(0).await.spec.unwrap();
     let maintenance = NoticeKind::Maintenance { deadline: in_seconds(86_400) };
     cluster.notify(&first(&world), News::Stands(maintenance)).await.unwrap();

@@ -1,12 +1,15 @@
 //! One test's part of the cluster: a namespace, machines of its own and what runs on them.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use clap::Parser;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    apps::v1::ReplicaSet,
+    core::v1::{Node, Pod},
+};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use spotscale_autoscaler::{
@@ -254,6 +257,24 @@ impl World {
         .await;
         let node = |pod: &Pod| pod.spec.as_ref().unwrap().node_name.clone().unwrap_or_default();
         self.living().await.iter().map(|(name, pod)| (name.clone(), node(pod))).collect()
+    }
+
+    /// Starts the API server again, and waits until the controllers hear from it: they are slow to find out that their
+    /// watches are dead, and wait ever longer after each failure.
+    pub(crate) async fn restart_api_server(&self) {
+        TestCluster::shared().plane().restart_api_server().await.unwrap();
+        let sets: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &self.namespace);
+        self.until("the controllers to hear", || async {
+            let name = format!("probe-{}", fastrand::u32(..));
+            let mut probe = self.deployment(&name, 1);
+            probe["kind"] = "ReplicaSet".into();
+            self.apply(probe).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let status = sets.get(&name).await?.status;
+            sets.delete(&name, &DeleteParams::background()).await?;
+            Ok(status.is_some_and(|status| status.replicas == 1))
+        })
+        .await;
     }
 
     pub(crate) async fn node(&self, n: usize) -> Node {

@@ -78,7 +78,6 @@ impl KubeCluster {
             Action::Protect { node }
             | Action::Cordon { node, .. }
             | Action::Uncordon { node }
-            | Action::Protect { node }
             | Action::Terminate { node } => reference(&self.stores.nodes, node.as_str(), None)
                 .or_else(|| reference(&self.stores.claims, node.as_str(), None)),
             Action::Surge { pod } | Action::Evict { pod, .. } => {
