@@ -107,16 +107,16 @@ async fn grant(client: &Client, namespace: &str, own: bool) {
     let rule = |right: &Right| json!({ "apiGroups": [right.group], "resources": [right.resource], "verbs": right.verbs });
     let rules: Vec<_> =
         RIGHTS.iter().filter(|right| right.own_namespace == own).map(rule).collect();
-    let (role, binding) =
+    let (kind, binding) =
         if own { ("Role", "RoleBinding") } else { ("ClusterRole", "ClusterRoleBinding") };
     let group = "rbac.authorization.k8s.io";
     let version = format!("{group}/v1");
     let name = json!({ "name": "spotscale-test-autoscaler" });
     let objects = json!([
-        { "apiVersion": version, "kind": role, "metadata": name, "rules": rules },
+        { "apiVersion": version, "kind": kind, "metadata": name, "rules": rules },
         {
             "apiVersion": version, "kind": binding, "metadata": name,
-            "roleRef": { "apiGroup": group, "kind": role, "name": name["name"] },
+            "roleRef": { "apiGroup": group, "kind": kind, "name": name["name"] },
             "subjects": [{ "apiGroup": group, "kind": "User", "name": USER }],
         },
     ]);
