@@ -159,7 +159,8 @@ impl Daemon {
             .prices
             .answered_at
             .map(|at| Millis(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)));
-        let snapshot = Snapshot { seen, prices, price_age_ms };
+        let spent_this_month = self.ledger.spent_this_month(&self.prices.book, seen.at);
+        let snapshot = Snapshot { seen, prices, price_age_ms, spent_this_month };
         let memory = std::mem::take(&mut self.memory);
         let (plan, memory) = planner::plan(&self.policy, &snapshot, memory);
         self.memory = memory;
