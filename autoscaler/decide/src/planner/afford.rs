@@ -35,13 +35,11 @@ impl<'a> Draft<'a> {
         let Some(allowance) = &mut self.allowance else {
             return Ok(());
         };
-        match allowance.refusal(price) {
-            Some(reason) => Err(reason),
-            None => {
-                allowance.buy(price);
-                Ok(())
-            }
+        if let Some(reason) = allowance.refusal(price) {
+            return Err(reason);
         }
+        allowance.buy(price);
+        Ok(())
     }
 
     /// The pools in which even the cheapest is too dear for the budget.
