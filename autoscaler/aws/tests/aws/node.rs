@@ -186,6 +186,7 @@ async fn an_outage_is_counted_survived_and_taken_for_nothing() {
         not_there(),
     ];
     let service = service(answers).await;
+    service.on(REBALANCE, [Answer::ok("{}"), not_there()]);
     let watching = Watching::start(service.endpoint(), 0);
     for kind in ["status", "malformed"] {
         let line = format!("spotscale_aws_failures_total{{call=\"imds\",kind=\"{kind}\"}}");
