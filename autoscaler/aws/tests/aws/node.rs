@@ -171,7 +171,7 @@ async fn sc_a_deadline_that_slides_is_one_notice() {
     }
     let metrics = scrape(&watching.metrics);
     assert_eq!(watching.end().await, [[NoticeKind::Interruption { deadline }]]);
-    let once = "spotscale_aws_notices_total{source=\"imds\",kind=\"spot-interruption\"} 1";
+    let once = "spotscale_aws_metadata_notices_total{kind=\"spot-interruption\"} 1";
     assert!(metrics.contains(once), "{metrics}");
 }
 
