@@ -1,8 +1,8 @@
 //! Nodes by the thousand that cost next to nothing: KWOK keeps their leases, and says of every pod on them that it is
 //! Running and Ready. No process runs; for that there is [`crate::kubelet`].
 //!
-//! A node's lease is renewed four times in the control plane's grace period ([`crate::Options::node_grace`]): with many nodes,
-//! make that long.
+//! A node's lease is renewed four times in the control plane's grace period ([`crate::Options::node_grace`]): with
+//! many nodes, make that long.
 
 use std::process::Command;
 

@@ -1,7 +1,8 @@
-//! The metadata service of one instance, as Amazon's own mock plays it: version 2 only, so each question needs a token.
+//! The metadata service of one instance, as Amazon's own mock plays it: version 2 only, so each question needs a
+//! token.
 //!
-//! Left alone, the mock says "two minutes from now" at each request; the real service names one moment and keeps to it. So
-//! every time here is given.
+//! Left alone, the mock says "two minutes from now" at each request; the real service names one moment and keeps to
+//! it. So every time here is given.
 
 use std::process::{Child, Command};
 

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::catalog::{Catalog, Offering};
 
-/// How long a pod may take from its machine's coming to being bound there: the scheduler looks at it again after 10 s at most.
+/// How long a pod may take from its machine's coming to being bound there: the scheduler looks at it again after 10 s
+/// at most.
 const BINDING: Duration = Duration::from_secs(15);
 
 /// A machine that is rented or was.

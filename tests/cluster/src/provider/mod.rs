@@ -1,14 +1,15 @@
-//! A stand-in for Karpenter and for the cloud behind it, for tests whose pods are real processes: pods that the scheduler
-//! finds no room for get a machine, from the real objects NodePool, NodeOverlay and NodeClaim, and a [`Kubelet`] runs what is bound
-//! to it.
+//! A stand-in for Karpenter and for the cloud behind it, for tests whose pods are real processes: pods that the
+//! scheduler finds no room for get a machine, from the real objects NodePool, NodeOverlay and NodeClaim, and a
+//! [`Kubelet`] runs what is bound to it.
 //!
-//! As with Karpenter: the weightiest NodePool that allows any machine has it, within its requirements and limits, and the
-//! cheapest offering by the prices as NodeOverlays change them. A machine boots before its Node is there. Its NodeClaim
-//! tells `providerID`, `nodeName` and the conditions Launched, Registered, Initialized and Ready; deleted, it stays until the pods
-//! of its machine were evicted, budgets honoured, and the machine has ended. A machine without work ends, if so wished.
+//! As with Karpenter: the weightiest NodePool that allows any machine has it, within its requirements and limits, and
+//! the cheapest offering by the prices as NodeOverlays change them. A machine boots before its Node is there. Its
+//! NodeClaim tells `providerID`, `nodeName` and the conditions Launched, Registered, Initialized and Ready; deleted,
+//! it stays until the pods of its machine were evicted, budgets honoured, and the machine has ended. A machine without
+//! work ends, if so wished.
 //!
-//! As with EC2: an interrupted machine is gone at its deadline with everything that runs on it, all at once. Nobody is told
-//! before: the test does that, by [`crate::cloud`], as EC2 does it.
+//! As with EC2: an interrupted machine is gone at its deadline with everything that runs on it, all at once. Nobody is
+//! told before: the test does that, by [`crate::cloud`], as EC2 does it.
 //!
 //! Not as there:
 //!
@@ -164,8 +165,8 @@ impl Provider {
         Ok(deadline)
     }
 
-    /// A NodePool of this provider's, to be applied: of any type and zone, rented in this way. Its Nodes have the label
-    /// `karpenter.k8s.aws/ec2nodeclass`, whose value is the node class.
+    /// A NodePool of this provider's, to be applied: of any type and zone, rented in this way. Its Nodes have the
+    /// label `karpenter.k8s.aws/ec2nodeclass`, whose value is the node class.
     pub fn pool(&self, name: &str, weight: u32, capacity_type: CapacityType) -> Value {
         let rented = capacity_type.to_string();
         let requirement =

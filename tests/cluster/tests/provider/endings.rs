@@ -63,7 +63,9 @@ async fn an_interrupted_machine_is_gone_at_its_deadline_with_all_its_processes()
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     world.until("the end", || async { Ok(!processes.iter().any(is_alive)) }).await;
-    assert!(start.elapsed() >= lead);
+    let ended = start.elapsed();
+    // Kubernetes itself would have them ended after 40 s.
+    assert!(ended >= lead && ended < lead + Duration::from_secs(25), "{ended:?}");
     world.until_removed(&machine).await;
     let State::Ended { by: EndedBy::Cloud, at } =
         world.provider.instance(&machine.node).unwrap().state
