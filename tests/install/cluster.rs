@@ -11,7 +11,7 @@ use spotscale_test_cluster::{
 };
 use tokio::sync::OnceCell;
 
-use crate::render::{examples, run};
+use crate::render::{ON, WATCHERS, examples, run};
 
 /// The cluster, with the definitions of other projects.
 pub(crate) async fn cluster() -> &'static TestCluster {
@@ -83,8 +83,9 @@ fn leftovers(namespace: &str) -> BTreeSet<String> {
 async fn until_gone(namespace: &str, release: &str) {
     let selector = format!("--selector=app.kubernetes.io/instance={release}");
     let condition = || async {
-        let cluster_wide =
-            kubectl(&["get", "clusterroles,clusterrolebindings", &selector, "-o", "name"]);
+        let kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,\
+            validatingadmissionpolicybindings";
+        let cluster_wide = kubectl(&["get", kinds, &selector, "-o", "name"]);
         let left = leftovers(namespace);
         anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
         let cluster_wide = quiet(&cluster_wide);
@@ -114,10 +115,14 @@ async fn helm_installs_upgrades_and_uninstalls_without_a_trace() {
         "--set=model.gpuResource=nvidia.com/gpu,prometheus.podMonitors=true,ipv6=true",
         "--set=tls.enabled=true,tls.mutual=true,tls.issuer.name=own,scaler.replicas=3",
         "--set=front.service.type=LoadBalancer,model.volume.image.reference=models:1",
+        &format!("--set={ON},{WATCHERS},prometheus.rules=true"),
     ];
     quiet(&helm(&[&["upgrade", "demo"], chart.as_slice(), &changes].concat()));
     until_pods(&namespace, "scaler", 4).await;
-    assert!(leftovers(&namespace).iter().any(|name| name.starts_with("podmonitor")));
+    until_pods(&namespace, "autoscaler", 2).await;
+    for kind in ["podmonitor", "prometheusrule", "daemonset"] {
+        assert!(leftovers(&namespace).iter().any(|name| name.starts_with(kind)), "no {kind}");
+    }
     quiet(&helm(&["uninstall", "demo", "--namespace", &namespace, "--wait"]));
     until_gone(&namespace, "demo").await;
 }

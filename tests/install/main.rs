@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod admission;
+mod autoscaler;
 mod cluster;
 mod cold_start;
 mod examples;
@@ -16,5 +18,6 @@ mod pods;
 mod program;
 mod render;
 mod rendered;
+mod rules;
 mod running;
 mod values;

@@ -48,6 +48,21 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* The roles that are installed, as a JSON list. */}}
+{{- define "spotscale.roles" -}}
+{{- $roles := list "scaler" "front" -}}
+{{- if .Values.model.enabled -}}
+{{- $roles = append $roles "model" -}}
+{{- end -}}
+{{- if .Values.autoscaler.enabled -}}
+{{- $roles = append $roles "autoscaler" -}}
+{{- if .Values.autoscaler.notices.node.enabled -}}
+{{- $roles = append $roles "node" -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $roles -}}
+{{- end -}}
+
 {{/* The names of the flags in a list of arguments, as a JSON list. */}}
 {{- define "spotscale.flags" -}}
 {{- $names := list -}}
