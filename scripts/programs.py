@@ -1,6 +1,6 @@
-"""Builds the programs of the test cluster (a control plane, KEDA and a driver of its client, Helm) from the Go modules
-that tests/cluster/programs pins, and renders the manifests that KEDA is installed by. Nothing is built twice: a folder is
-named by what went into it.
+"""Builds the programs of the test cluster (a control plane, KEDA and a driver of its client, Helm, Karpenter, KWOK, a
+mock of the EC2 metadata service) from the Go modules that tests/cluster/programs pins, and renders the manifests that
+come with them. Nothing is built twice: a folder is named by what went into it.
 """
 
 import hashlib
@@ -13,9 +13,13 @@ import time
 from download import Failed, say
 
 PINNED = pathlib.Path(__file__).resolve().parent.parent / "tests/cluster/programs"
-# The command of etcd's module is named after its folder.
-RENAME = {"server": "etcd", "operator": "keda-operator", "adapter": "keda-adapter"}
-KEDA = "github.com/kedacore/keda/v2"
+# Where the name that `go build` gives, that of the command's folder, does not tell or is another program's too.
+RENAME = {
+    ("etcd", "server"): "etcd",
+    ("keda", "operator"): "keda-operator",
+    ("keda", "adapter"): "keda-adapter",
+    ("karpenter", "kwok"): "karpenter",
+}
 
 
 def go(folder, *words):
@@ -72,28 +76,39 @@ def build(folder, dest):
                 say(f"  {folder.name}: {done} packages built, {shown - start:.0f} s")
     if process.returncode:
         raise Failed(f"{folder.name} does not build:\n{''.join(other[-20:])}")
-    for old, new in RENAME.items():
-        if (part / old).exists():
+    for (module, old), new in RENAME.items():
+        if module == folder.name:
             (part / old).rename(part / new)
     shutil.rmtree(dest, ignore_errors=True)
     part.rename(dest)
 
 
-def render_keda(kubectl, dest):
-    """KEDA's CRDs and RBAC, as its own kustomize files have them."""
-    config = pathlib.Path(go(PINNED / "keda", "list", "-m", "-f", "{{.Dir}}", KEDA)) / "config"
+def source(folder, module):
+    """The folder of a module that FOLDER pins, in Go's own cache."""
+    return pathlib.Path(go(PINNED / folder, "list", "-m", "-f", "{{.Dir}}", module))
 
-    def kustomize(name):
-        command = [kubectl, "kustomize", config / name]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    files = [config / f"metrics-server/{name}.yaml" for name in ("role", "role_binding")]
-    rbac = [kustomize("service_account"), kustomize("rbac"), *(path.read_text() for path in files)]
-    part = dest.with_name(dest.name + ".part")
-    part.mkdir(parents=True, exist_ok=True)
-    (part / "crd.yaml").write_text(kustomize("crd"))
-    (part / "rbac.yaml").write_text("\n---\n".join(rbac))
-    part.rename(dest)
+def render(kubectl):
+    """The text of each manifest: KEDA's CRDs and RBAC as its own kustomize files have them, Karpenter's CRDs with those
+    of its KWOK provider, and how KWOK plays nodes and pods that are never in trouble.
+    """
+    def kustomize(path):
+        return subprocess.run([kubectl, "kustomize", path], capture_output=True, text=True, check=True).stdout
+
+    def joined(paths):
+        return "\n---\n".join(path.read_text() for path in paths)
+
+    keda = source("keda", "github.com/kedacore/keda/v2") / "config"
+    karpenter = source("karpenter", "sigs.k8s.io/karpenter")
+    kwok = source("kwok", "sigs.k8s.io/kwok")
+    metrics = [keda / f"metrics-server/{name}.yaml" for name in ("role", "role_binding")]
+    rbac = [kustomize(keda / "service_account"), kustomize(keda / "rbac"), joined(metrics)]
+    return {
+        "keda/crd.yaml": kustomize(keda / "crd"),
+        "keda/rbac.yaml": "\n---\n".join(rbac),
+        "karpenter/crd.yaml": joined(sorted(karpenter.glob("*/apis/crds/*.yaml"))),
+        "kwok/stages.yaml": kustomize(kwok / "kustomize/stage/fast"),
+    }
 
 
 def programs(cache):
@@ -101,7 +116,9 @@ def programs(cache):
     version = go_version()
     folders = sorted(path.parent for path in PINNED.glob("*/go.mod"))
     keys = {folder.name: key(folder, version) for folder in folders}
-    whole = hashlib.sha256("".join(keys.values()).encode()).hexdigest()[:16]
+    # This file says what is rendered, and how.
+    recipe = pathlib.Path(__file__).read_text()
+    whole = hashlib.sha256("".join([*keys.values(), recipe]).encode()).hexdigest()[:16]
     home = cache / "cluster" / whole
     if not home.exists():
         lay_out(home, cache, folders, keys)
@@ -124,5 +141,8 @@ def lay_out(home, cache, folders, keys):
     for name, suffix in keys.items():
         for path in (cache / "programs" / f"{name}-{suffix}").iterdir():
             (part / "bin" / path.name).symlink_to(path)
-    render_keda(part / "bin/kubectl", part / "manifests/keda")
+    for name, text in render(part / "bin/kubectl").items():
+        path = part / "manifests" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     part.rename(home)

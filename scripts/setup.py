@@ -12,7 +12,8 @@
     browser   Chromium and its driver, for the test of the console page
     prometheus
               a real Prometheus, for the tests of what it does to decisions
-    cluster   a Kubernetes control plane, KEDA and Helm, built from the Go modules of tests/cluster/programs
+    cluster   a Kubernetes control plane, KEDA, Helm, Karpenter, KWOK and a mock of the EC2 metadata service, built from
+              the Go modules of tests/cluster/programs
     crds      custom resource definitions of Karpenter, Gateway API, the Prometheus operator and cert-manager
 
 The cache is $SPOTSCALE_CACHE, else ~/.cache/spotscale. With --print-env each part prints the

@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use spotscale_decide::{
-    cluster::{Observation, Offering},
+    cluster::{NoticeKind, Observation, Offering},
     planner::Action,
+    units::NodeName,
 };
 
 /// A cluster: Kubernetes with its nodes, or the child processes of local mode.
@@ -15,16 +16,37 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// Does one action, or begins it: a later observation shows the effect. Doing it twice is doing it once.
     async fn apply(&self, action: &Action) -> Result<Applied, ClusterError>;
+
+    /// Keeps news of a node with the node, so that observations show the notices that stand. Saying it twice is saying it
+    /// once. Only clusters whose provider speaks to us past them need it.
+    async fn notify(&self, node: &NodeName, news: News) -> Result<Applied, ClusterError> {
+        let _ = news;
+        Err(ClusterError::Refused(format!("{node} takes no notices")))
+    }
+}
+
+/// What the provider says about a node, apart from the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// This stands from now on. Of one kind the earliest deadline counts.
+    Stands(NoticeKind),
+    /// Planned maintenance is over, or was called off.
+    MaintenanceOver,
 }
 
 /// What became of an action.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Applied {
     /// It was done, or begun.
     Done,
     /// It was so already, or its object is gone: nothing was done.
     AlreadySo,
+    /// It was done although something forbade it, because the deadline left no time.
+    Forced {
+        /// What forbade it, such as a disruption budget, in its own words.
+        against: String,
+    },
 }
 
 /// Why an action was not done, or nothing could be observed.
@@ -36,6 +58,9 @@ pub enum ClusterError {
     /// The cluster forbids it now, for instance by a disruption budget.
     #[error("the cluster refused: {0}")]
     Refused(String),
+    /// We have no right to it: somebody must grant it.
+    #[error("the cluster forbids it: {0}")]
+    Forbidden(String),
     /// The cluster did not answer.
     #[error("the cluster cannot be reached: {0}")]
     Unavailable(String),
@@ -47,6 +72,7 @@ impl ClusterError {
         match self {
             Self::NoCapacity(_) => "no-capacity",
             Self::Refused(_) => "refused",
+            Self::Forbidden(_) => "forbidden",
             Self::Unavailable(_) => "unavailable",
         }
     }

@@ -184,15 +184,18 @@ impl Config {
                 on_demand_floor,
                 fallback_after_ms: millis(self.fleet.fallback_after),
                 return_after_ms: millis(self.fleet.return_after),
+                ..FleetPolicy::default()
             },
             disruption: DisruptionPolicy {
                 evict_margin_ms: millis(self.disruption.evict_margin),
                 voluntary_max: self.disruption.voluntary_max,
+                ..DisruptionPolicy::default()
             },
             nodes_max,
             empty_after_ms: millis(self.fleet.empty_after),
             launch_timeout_ms: millis(self.fleet.launch_timeout),
             ask_again_after_ms: millis(self.disruption.ask_again_after),
+            ..Policy::default()
         }
     }
 
@@ -214,7 +217,8 @@ fn millis(span: Duration) -> Millis {
     Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A span as flags spell it: `250ms`, `30s`, `5m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration such as 250ms, 30s or 5m");
     let span = SignedDuration::from_str(text).map_err(|_| wrong())?;
     Duration::try_from(span).map_err(|_| wrong())

@@ -155,7 +155,11 @@ impl Daemon {
 
     fn decide(&mut self, seen: Observation) -> (Snapshot, Plan) {
         let prices = self.prices.book.all_at(seen.at);
-        let snapshot = Snapshot { seen, prices };
+        let price_age_ms = self
+            .prices
+            .answered_at
+            .map(|at| Millis(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)));
+        let snapshot = Snapshot { seen, prices, price_age_ms };
         let memory = std::mem::take(&mut self.memory);
         let (plan, memory) = planner::plan(&self.policy, &snapshot, memory);
         self.memory = memory;

@@ -63,6 +63,7 @@ impl Executor<'_> {
         match applied.inspect_err(|error| self.metrics.failure("apply", error.kind()))? {
             Applied::Done => Ok(Outcome::Done),
             Applied::AlreadySo => Ok(Outcome::AlreadySo),
+            Applied::Forced { against } => Ok(Outcome::Forced { against }),
         }
     }
 
@@ -80,6 +81,9 @@ impl Executor<'_> {
         let Decision { action, outcome, .. } = decision;
         match outcome {
             Outcome::Failed { error } => warn!(?action, ?because, error, "an action failed"),
+            Outcome::Forced { against } => {
+                warn!(?action, ?because, against, "an action was forced");
+            }
             outcome => info!(?action, ?because, outcome = outcome.kind(), "an action"),
         }
     }

@@ -6,17 +6,26 @@ mod cluster;
 mod config;
 mod daemon;
 mod execute;
+mod fates;
 mod file_market;
+mod gate;
+pub mod kubernetes;
 mod market;
 mod metrics;
+mod notices;
 mod state;
 
 pub use self::{
-    cluster::{Applied, Cluster, ClusterError},
-    config::{Config, ConfigError},
+    cluster::{Applied, Cluster, ClusterError, News},
+    config::{Config, ConfigError, duration},
     daemon::Daemon,
+    fates::{End, Fate, Fates, FatesError},
     file_market::{FileMarket, Playback, SeriesError},
-    market::{Market, MarketError},
+    gate::{Alone, Gate},
+    market::{Market, MarketError, Prior},
+    notices::{
+        Ending, Event, EventKind, NodeNotices, NoticeSource, QueueError, Receipt, Received, Unasked,
+    },
     state::{Decision, Outcome, State},
 };
 pub use spotscale_decide::{

@@ -1,22 +1,46 @@
-//! The market as the daemon sees it: prices, past and present.
+//! The market as the daemon sees it: prices, past and present, and what is to be expected of spot capacity.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use spotscale_decide::prices::PriceBook;
+use spotscale_decide::{cluster::Offering, prices::PriceBook};
 
 /// Where machines are bought: a provider's price interface, or a recorded series.
 #[async_trait]
 pub trait Market: Send + Sync + 'static {
-    /// Every price change up to `now`, and none after it.
+    /// Every price change up to `now`, and none after it. May be given up at any time and asked again.
     async fn prices(&self, now: Timestamp) -> Result<PriceBook, MarketError>;
+
+    /// What is known of the risk of offerings, where `usual` interruptions per hour are expected of one of which nothing
+    /// is known. At once, from what the last look at the prices brought.
+    fn prior(&self, usual: f64) -> Prior {
+        let _ = usual;
+        Prior::default()
+    }
 }
 
-/// Why there are no prices.
+/// What is to be expected of spot offerings before they have been tried.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prior {
+    /// Expected interruptions of one machine per hour; an offering of which nothing is known is absent.
+    pub interruptions_per_hour: BTreeMap<Offering, f64>,
+}
+
+/// Why there are no prices, or not all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MarketError {
     /// The market did not answer.
     #[error("the market cannot be reached: {0}")]
     Unavailable(String),
+    /// The market did not say what changed lately.
+    #[error("only older prices are known: {why}")]
+    Partly {
+        /// What is known nevertheless: as good as it was, and possibly nothing.
+        known: PriceBook,
+        /// What the market said.
+        why: String,
+    },
 }
 
 impl MarketError {
@@ -24,6 +48,7 @@ impl MarketError {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => "unavailable",
+            Self::Partly { .. } => "partly",
         }
     }
 }

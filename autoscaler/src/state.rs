@@ -46,6 +46,11 @@ pub enum Outcome {
     Done,
     /// It was so already.
     AlreadySo,
+    /// Done although something forbade it, because the deadline left no time.
+    Forced {
+        /// What forbade it.
+        against: String,
+    },
     /// What it took for granted no longer held.
     Dropped,
     /// The cluster did not do it.
@@ -61,6 +66,7 @@ impl Outcome {
         match self {
             Self::Done => "done",
             Self::AlreadySo => "already-so",
+            Self::Forced { .. } => "forced",
             Self::Dropped => "dropped",
             Self::Failed { .. } => "failed",
         }

@@ -103,8 +103,8 @@ async fn serve_models(
         Err(error) => Err(error.into()),
     };
     closing.cancel();
-    let drained = timeout(config.drain_timeout, drain(ports, &state, endings)).await;
-    outcome.and(drained.unwrap_or(Err(Error::Drain { after: config.drain_timeout })))
+    let drained = timeout(config.drain_timeout.0, drain(ports, &state, endings)).await;
+    outcome.and(drained.unwrap_or(Err(Error::Drain { after: config.drain_timeout.0 })))
 }
 
 /// `work`'s result, or `None` when the shutdown came first. Blocking work runs on to its end all

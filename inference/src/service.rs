@@ -64,7 +64,7 @@ impl Service {
             decoding,
             max_body: config.max_body,
             requests: Arc::new(Semaphore::new(config.max_requests)),
-            request_timeout: config.request_timeout,
+            request_timeout: config.request_timeout.0,
         }
     }
 

@@ -94,7 +94,7 @@ impl Opened {
             classes: contract.classes,
             jobs,
             max_rows: warm.max_rows,
-            max_wait: config.max_wait,
+            max_wait: config.max_wait.0,
             pace,
             metrics: own,
         };

@@ -2,6 +2,5 @@
 
 pub mod front;
 pub mod keda;
-pub mod span;
 
 pub use spotscale_admin as admin;

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub(crate) use self::process::{Process, ProcessError, Program, kibibytes};
-pub(crate) use self::world::Settings;
+pub(crate) use self::world::{Serving, Settings};
 use self::{
     runner::Tell,
     world::{Order, World},
@@ -44,7 +44,7 @@ pub(crate) struct LocalCluster {
     world: Mutex<World>,
     program: Program,
     changed: Notify,
-    endpoints: watch::Sender<Vec<SocketAddr>>,
+    endpoints: watch::Sender<Vec<Serving>>,
     runners: Mutex<BTreeMap<PodName, mpsc::Sender<Tell>>>,
 }
 
@@ -60,8 +60,8 @@ impl LocalCluster {
         })
     }
 
-    /// The addresses of the pods that may be chosen, at every change.
-    pub(crate) fn endpoints(&self) -> watch::Receiver<Vec<SocketAddr>> {
+    /// The pods that may be chosen, at every change.
+    pub(crate) fn endpoints(&self) -> watch::Receiver<Vec<Serving>> {
         self.endpoints.subscribe()
     }
 

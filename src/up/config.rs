@@ -1,10 +1,10 @@
 //! The flags of local mode, their checks, and the ports that it binds before anything is served.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use jiff::SignedDuration;
 use serde::Serialize;
+use spotscale_decide::units::Span;
 use tokio::net::TcpListener;
 
 use super::view::Addresses;
@@ -67,32 +67,32 @@ pub(crate) struct Config {
 #[group(skip)]
 pub(crate) struct Pace {
     /// Time from the launch of a virtual node to its being ready
-    #[arg(long, env = "SPOTSCALE_UP_PROVISIONING", default_value = "2s", value_parser = duration)]
-    pub(crate) provisioning: Duration,
+    #[arg(long, env = "SPOTSCALE_UP_PROVISIONING", default_value = "2s")]
+    pub(crate) provisioning: Span,
 
     /// What a replica may take to end after SIGTERM
-    #[arg(long, env = "SPOTSCALE_UP_GRACE", default_value = "4s", value_parser = duration)]
-    pub(crate) grace: Duration,
+    #[arg(long, env = "SPOTSCALE_UP_GRACE", default_value = "4s")]
+    pub(crate) grace: Span,
 
     /// KEDA's `pollingInterval`
-    #[arg(long, env = "SPOTSCALE_UP_POLLING_INTERVAL", default_value = "2s", value_parser = duration)]
-    pub(crate) polling_interval: Duration,
+    #[arg(long, env = "SPOTSCALE_UP_POLLING_INTERVAL", default_value = "2s")]
+    pub(crate) polling_interval: Span,
 
     /// KEDA's `cooldownPeriod`: from the last activity to zero replicas
-    #[arg(long, env = "SPOTSCALE_UP_COOLDOWN", default_value = "5s", value_parser = duration)]
-    pub(crate) cooldown: Duration,
+    #[arg(long, env = "SPOTSCALE_UP_COOLDOWN", default_value = "5s")]
+    pub(crate) cooldown: Span,
 
     /// Time between two syncs of the HPA
-    #[arg(long, env = "SPOTSCALE_UP_HPA_SYNC", default_value = "2s", value_parser = duration)]
-    pub(crate) hpa_sync: Duration,
+    #[arg(long, env = "SPOTSCALE_UP_HPA_SYNC", default_value = "2s")]
+    pub(crate) hpa_sync: Span,
 
     /// Stabilisation window of the HPA and of the scaler before they shrink
-    #[arg(long, env = "SPOTSCALE_UP_STABILISATION", default_value = "10s", value_parser = duration)]
-    pub(crate) stabilisation: Duration,
+    #[arg(long, env = "SPOTSCALE_UP_STABILISATION", default_value = "10s")]
+    pub(crate) stabilisation: Span,
 
     /// How long nothing must have arrived before the scaler calls the service idle
-    #[arg(long, env = "SPOTSCALE_UP_IDLE_AFTER", default_value = "10s", value_parser = duration)]
-    pub(crate) idle_after: Duration,
+    #[arg(long, env = "SPOTSCALE_UP_IDLE_AFTER", default_value = "10s")]
+    pub(crate) idle_after: Span,
 }
 
 /// Flags that cannot work.
@@ -162,9 +162,9 @@ impl Config {
         let positive = [
             ("max-replicas", self.max_replicas != Some(0)),
             ("slo-ms", self.slo_ms > 0),
-            ("polling-interval", !self.pace.polling_interval.is_zero()),
-            ("hpa-sync", !self.pace.hpa_sync.is_zero()),
-            ("grace", !self.pace.grace.is_zero()),
+            ("polling-interval", !self.pace.polling_interval.0.is_zero()),
+            ("hpa-sync", !self.pace.hpa_sync.0.is_zero()),
+            ("grace", !self.pace.grace.0.is_zero()),
         ];
         if let Some((flag, _)) = positive.into_iter().find(|(_, fine)| !fine) {
             return Err(ConfigError::Zero { flag });
@@ -221,11 +221,4 @@ fn readable(flag: &'static str, path: Option<&PathBuf>) -> Result<(), ConfigErro
 
 fn default_logs() -> PathBuf {
     std::env::temp_dir().join(format!("spotscale-up-{}", std::process::id()))
-}
-
-/// A span of time as people write it: `250ms`, `30s`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let refuse = || format!("{text:?} is no span of time such as 250ms, 30s or 2m");
-    let span: SignedDuration = text.parse().map_err(|_| refuse())?;
-    Duration::try_from(span).map_err(|_| refuse())
 }

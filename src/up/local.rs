@@ -106,7 +106,7 @@ impl Local {
             fixed,
         };
         rest.observer(observer, views);
-        Ok((Self { front, front_end, rest, grace: config.pace.grace }, stage))
+        Ok((Self { front, front_end, rest, grace: config.pace.grace.0 }, stage))
     }
 
     /// Resolves when a part ends though nobody asked it to.
@@ -207,15 +207,15 @@ impl Parts {
     }
 
     /// The front's list of endpoints, kept as the cluster's.
-    fn endpoints(&mut self, cluster: &Arc<LocalCluster>) -> watch::Receiver<Vec<front::Endpoint>> {
-        let mut addresses = cluster.endpoints();
+    fn endpoints(&mut self, cluster: &Arc<LocalCluster>) -> watch::Receiver<Vec<front::Listed>> {
+        let mut serving = cluster.endpoints();
         let (sender, endpoints) = watch::channel(Vec::new());
         let end = self.end.clone();
         self.tasks.spawn(async move {
             loop {
-                let now = addresses.borrow_and_update().clone();
-                sender.send_replace(now.into_iter().filter_map(roles::endpoint).collect());
-                if !matches!(end.run_until_cancelled(addresses.changed()).await, Some(Ok(()))) {
+                let now = serving.borrow_and_update().clone();
+                sender.send_replace(now.iter().filter_map(roles::endpoint).collect());
+                if !matches!(end.run_until_cancelled(serving.changed()).await, Some(Ok(()))) {
                     return Ok(());
                 }
             }

@@ -1,19 +1,19 @@
 //! How the roles are told to work together on one machine, in the words of their own flags and trigger metadata: what an
 //! operator would write, and nothing that an operator could not.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use spotscale_autoscaler as autoscaler;
 use spotscale_decide::units::InstanceType;
 use spotscale_scaler::{
-    front::{self, Endpoint},
+    front::{self, Listed},
     keda as scaler,
 };
 
 use super::{
     calibrate::Machine,
-    cluster::{Program, Settings},
+    cluster::{Program, Serving, Settings},
     config::Config,
     keda::ScaledObject,
     view::Addresses,
@@ -59,7 +59,7 @@ pub(super) fn scaler(addresses: Addresses) -> Result<scaler::Config, clap::Error
 /// One replica: the inference server of this same program, on ports of its own choice.
 pub(super) fn replica(config: &Config) -> std::io::Result<Program> {
     // It must have drained before its grace is over.
-    let drain_timeout = config.pace.grace.mul_f64(0.8);
+    let drain_timeout = config.pace.grace.0.mul_f64(0.8);
     let flags = [
         ("listen", "127.0.0.1:0".to_owned()),
         ("grpc-listen", "127.0.0.1:0".to_owned()),
@@ -104,8 +104,8 @@ pub(super) fn autoscaler(
 pub(super) fn cluster(config: &Config, machine: &Machine) -> anyhow::Result<Settings> {
     Ok(Settings {
         workload: SERVICE.parse()?,
-        provisioning: config.pace.provisioning,
-        grace: config.pace.grace,
+        provisioning: config.pace.provisioning.0,
+        grace: config.pace.grace.0,
         nodes_max: machine.capacity.max_replicas as usize + NODES_MORE,
     })
 }
@@ -124,25 +124,26 @@ pub(super) fn scaled_object(
         ("sloMs", config.slo_ms.to_string()),
         ("concurrency", CONCURRENCY.to_string()),
         ("serviceTimeMs", format!("{:.1}", machine.capacity.image_ms)),
-        ("idleAfterSeconds", seconds(config.pace.idle_after)),
-        ("shrinkWindowSeconds", seconds(config.pace.stabilisation)),
-        ("coldStartSeconds", seconds(config.pace.provisioning + Duration::from_secs(5))),
+        ("idleAfterSeconds", seconds(config.pace.idle_after.0)),
+        ("shrinkWindowSeconds", seconds(config.pace.stabilisation.0)),
+        ("coldStartSeconds", seconds(config.pace.provisioning.0 + Duration::from_secs(5))),
     ];
     ScaledObject {
         name: SERVICE.to_owned(),
         metadata: metadata.map(|(key, value)| (key.to_owned(), value)).to_vec(),
         min_replicas: 0,
         max_replicas: machine.capacity.max_replicas,
-        polling_interval: config.pace.polling_interval,
-        cooldown: config.pace.cooldown,
-        hpa_sync_period: config.pace.hpa_sync,
-        down_stabilization: config.pace.stabilisation,
+        polling_interval: config.pace.polling_interval.0,
+        cooldown: config.pace.cooldown.0,
+        hpa_sync_period: config.pace.hpa_sync.0,
+        down_stabilization: config.pace.stabilisation.0,
     }
 }
 
 /// A replica as the front knows it: it runs on the CPU.
-pub(super) fn endpoint(address: SocketAddr) -> Option<Endpoint> {
-    format!("http://{address} tier=cpu").parse().ok()
+pub(super) fn endpoint(Serving { address, is_leaving }: &Serving) -> Option<Listed> {
+    let word = if *is_leaving { "leaving" } else { "" };
+    format!("http://{address} tier=cpu {word}").parse().ok()
 }
 
 /// A role's configuration from its flags; those that are not named are at their defaults, or in the environment.

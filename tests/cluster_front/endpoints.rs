@@ -52,9 +52,7 @@ async fn a_terminating_pod_finishes_what_it_has() {
     front.until_ready("resnet", vec![one.address.to_string()]).await;
     one.hold();
     let (running, heir) = tokio::join!(front.post("/"), async {
-        while one.requests() == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        one.until_requests(1).await;
         let heir = world.pod("resnet", &node).await;
         one.delete().await;
         front.until_ready("resnet", vec![heir.address.to_string()]).await;

@@ -106,7 +106,18 @@ impl Front {
     }
 
     /// Waits until `service` has exactly these endpoints in use.
-    pub(crate) async fn until_ready(&self, service: &str, mut wanted: Vec<String>) {
+    pub(crate) async fn until_ready(&self, service: &str, wanted: Vec<String>) {
+        self.until(service, wanted, |endpoint| endpoint["state"] == "ready").await;
+    }
+
+    /// Waits until exactly these endpoints of `service` are its second choice.
+    pub(crate) async fn until_leaving(&self, service: &str, wanted: Vec<String>) {
+        let is_leaving =
+            |endpoint: &Value| endpoint["state"] == "ready" && endpoint["is_leaving"] == true;
+        self.until(service, wanted, is_leaving).await;
+    }
+
+    async fn until(&self, service: &str, mut wanted: Vec<String>, is_meant: fn(&Value) -> bool) {
         wanted.sort();
         let mut last = Value::Null;
         let start = tokio::time::Instant::now();
@@ -116,9 +127,9 @@ impl Front {
             let services = last.as_array().into_iter().flatten();
             let of_service = services.filter(|one| one["service"] == service);
             let endpoints = of_service.flat_map(|one| one["endpoints"].as_array().unwrap());
-            let ready = endpoints.filter(|endpoint| endpoint["state"] == "ready");
+            let meant = endpoints.filter(|endpoint| is_meant(endpoint));
             let mut found: Vec<_> =
-                ready.map(|endpoint| endpoint["endpoint"].as_str().unwrap().to_owned()).collect();
+                meant.map(|endpoint| endpoint["endpoint"].as_str().unwrap().to_owned()).collect();
             found.sort();
             if found == wanted {
                 return;

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::world::now;
+use crate::{front::PATIENCE, world::now};
 
 /// Where the Pods listen; each has an address of its own.
 const PORT: u16 = 8000;
@@ -111,6 +111,16 @@ impl Pod {
     pub(crate) fn let_go(&self) {
         self.replica.is_held.store(false, Ordering::SeqCst);
         self.replica.permits.add_permits(1000);
+    }
+
+    /// Waits until it has been sent so many in all.
+    pub(crate) async fn until_requests(&self, count: usize) {
+        let sent = async {
+            while self.requests() < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, sent).await.expect("no request comes");
     }
 
     /// Other than probes.

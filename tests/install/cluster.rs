@@ -1,12 +1,13 @@
 //! A real API server takes everything without a warning, under Pod Security `restricted`, and keeps nothing of it.
 
-use std::{collections::BTreeSet, path::Path, process::Output};
+use std::{collections::BTreeSet, process::Output};
 
 use kube::ResourceExt as _;
 use spotscale_test_cluster::{
     TestCluster,
     apply::{apply, documents},
     keda::until_established,
+    parts::part,
     until,
 };
 use tokio::sync::OnceCell;
@@ -19,8 +20,7 @@ pub(crate) async fn cluster() -> &'static TestCluster {
     let prepare = || async {
         let cluster = TestCluster::shared();
         let client = cluster.client().await;
-        let folder = std::env::var_os("SPOTSCALE_CRDS").expect("SPOTSCALE_CRDS: run `make test`");
-        for entry in Path::new(&folder).read_dir().unwrap() {
+        for entry in part("SPOTSCALE_CRDS").read_dir().unwrap() {
             let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
             let definitions = documents(&text).unwrap();
             apply(&client, "default", &definitions).await.unwrap();

@@ -9,8 +9,8 @@ use spotscale_test_cluster::until;
 use tokio::time::sleep;
 
 use crate::{
+    install::Install,
     loss::{ALONE, pixel, tiny_model},
-    running::Install,
 };
 
 const WAKES: usize = 8;

@@ -1,9 +1,8 @@
 //! The Dockerfile: what a linter and the source's own pins say of it. Building it needs a container engine.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
+
+use spotscale_test_cluster::parts::part;
 
 use crate::{
     object::of_kind,
@@ -16,8 +15,7 @@ fn dockerfile() -> String {
 
 #[test]
 fn the_linter_finds_nothing() {
-    let python = std::env::var_os("SPOTSCALE_PYTHON").expect("SPOTSCALE_PYTHON: run `make test`");
-    let hadolint = PathBuf::from(python).with_file_name("hadolint");
+    let hadolint = part("SPOTSCALE_PYTHON").with_file_name("hadolint");
     let output = Command::new(hadolint).arg(source("Dockerfile")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -21,12 +21,12 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde_json::{Value, json};
-use spotscale_test_cluster::{kubelet::Signal, until};
+use spotscale_test_cluster::{kubelet::Signal, parts::part, until};
 use tokio::time::{sleep, timeout};
 
 use crate::{
     cluster::{kubectl, quiet},
-    running::{Install, needed},
+    install::Install,
 };
 
 const REQUESTS: u64 = 100_000;
@@ -108,7 +108,7 @@ pub(crate) fn tiny_model() -> &'static Path {
         std::fs::create_dir_all(&models).unwrap();
         let script =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("inference/tests/python/tiny_model.py");
-        let written = Command::new(needed("SPOTSCALE_PYTHON")).arg(script).arg(&models).status();
+        let written = Command::new(part("SPOTSCALE_PYTHON")).arg(script).arg(&models).status();
         assert!(written.unwrap().success());
         models
     });

@@ -10,8 +10,11 @@ use crate::harness::{Scaler, Trigger, Workload};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spike_takes_it_from_one_to_five_within_thirty_seconds_and_to_twenty_at_the_hpas_default_pace()
  {
-    let options =
-        Options { hpa_sync: Duration::from_secs(15), name: "keda-default-pace".to_owned() };
+    let options = Options {
+        hpa_sync: Duration::from_secs(15),
+        name: "keda-default-pace".to_owned(),
+        ..Options::default()
+    };
     let (cluster, scaler) = (TestCluster::start(&options).await.unwrap(), Scaler::start(&[]).await);
     let trigger = Trigger { behavior: json!({}), ..Trigger::push(&scaler.grpc) };
     let (workload, demand) = Workload::scaled(&cluster, "spike", &scaler, &trigger).await;

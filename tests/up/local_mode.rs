@@ -2,7 +2,7 @@
 //! started ends with the test.
 
 use std::{
-    env, fs,
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -17,6 +17,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde_json::Value;
+use spotscale_test_cluster::parts::part;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -124,7 +125,7 @@ pub(crate) async fn play(scenario: &Path) -> (ExitStatus, Value, String) {
     let flags = [
         ("--scenario", scenario.to_owned()),
         ("--report", report.clone()),
-        ("--pictures", needed("SPOTSCALE_PICTURES", "pictures")),
+        ("--pictures", part("SPOTSCALE_PICTURES")),
     ];
     let flags = flags.iter().flat_map(|(name, path)| [*name, path.to_str().unwrap()]);
     let mut process = command(folder.path(), &flags.collect::<Vec<_>>()).spawn().unwrap();
@@ -164,7 +165,7 @@ fn command(folder: &Path, flags: &[&str]) -> Command {
         .arg(format!("--logs={}", folder.join("replicas").display()))
         .arg(format!("--model={}", tiny_model(folder).display()))
         .args(flags)
-        .env("ORT_DYLIB_PATH", needed("ORT_DYLIB_PATH", "onnxruntime-1.31.0/libonnxruntime.so"))
+        .env("ORT_DYLIB_PATH", part("ORT_DYLIB_PATH"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
@@ -174,24 +175,16 @@ fn command(folder: &Path, flags: &[&str]) -> Command {
 
 /// A classifier that averages colours: right for what happens around a model, and quick to load.
 fn tiny_model(folder: &Path) -> PathBuf {
-    let python = needed("SPOTSCALE_PYTHON", "venv/bin/python");
+    let python = part("SPOTSCALE_PYTHON");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("inference/tests/python/tiny_model.py");
     let made = std::process::Command::new(python).arg(script).arg(folder).status().unwrap();
     assert!(made.success(), "no model was written: run `make test`, which brings what it needs");
     folder.join("logits.onnx")
 }
 
-/// What the variable names, else what `make test` has put into the cache.
-fn needed(variable: &str, cached: &str) -> PathBuf {
-    let cache = || PathBuf::from(env::var_os("HOME").unwrap()).join(".cache/spotscale");
-    let path = env::var_os(variable).map_or_else(|| cache().join(cached), PathBuf::from);
-    assert!(path.exists(), "{} is missing: run `make test`, which brings it", path.display());
-    path
-}
-
 /// A picture to classify.
 pub(crate) fn picture() -> Bytes {
-    fs::read(needed("SPOTSCALE_PICTURES", "pictures").join("coins.png")).unwrap().into()
+    fs::read(part("SPOTSCALE_PICTURES").join("coins.png")).unwrap().into()
 }
 
 fn log(folder: &Path) -> String {

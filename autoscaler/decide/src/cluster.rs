@@ -1,13 +1,16 @@
 //! The nouns of a cluster, as an observation states them: nodes, pods and notices at one moment. What is not here no
 //! decision reads.
 
+mod index;
+
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::index::Index;
 use crate::units::{
-    InstanceType, Millis, NodeName, PodName, PoolName, Replicas, UnitError, UsdPerHour,
+    InstanceId, InstanceType, Millis, NodeName, PodName, PoolName, Replicas, UnitError, UsdPerHour,
     WorkloadName, ZoneId,
 };
 
@@ -98,6 +101,8 @@ pub struct Pool {
 pub struct Node {
     /// Its name.
     pub name: NodeName,
+    /// The machine under it as the provider's bills name it, where that is known.
+    pub instance: Option<InstanceId>,
     /// What was bought.
     pub offering: Offering,
     /// How far it is.
@@ -105,6 +110,8 @@ pub struct Node {
     /// We cordoned it, and why: nothing new is placed on it, and the front prefers other pods to its own. What a person
     /// has cordoned is not ours to empty.
     pub cordoned: Option<CordonCause>,
+    /// The provisioner was told to leave it, with [`crate::planner::Action::Protect`].
+    pub protected: bool,
     /// The pool that it was bought for.
     pub pool: Option<PoolName>,
     /// When the provider began to bill it.
@@ -268,6 +275,18 @@ impl Observation {
     /// The pods placed on a node, those that are ending included.
     pub fn pods_on<'a>(&'a self, node: &'a NodeName) -> impl Iterator<Item = &'a Pod> {
         self.pods.iter().filter(move |pod| pod.node.as_ref() == Some(node))
+    }
+}
+
+// === impl Pool ===
+
+impl Pool {
+    /// May it buy this, by its own rules?
+    pub fn admits(&self, offering: &Offering) -> bool {
+        let Offering { instance_type, zone, capacity_type } = offering;
+        self.capacity_types.contains(capacity_type)
+            && self.instance_types.as_ref().is_none_or(|types| types.contains(instance_type))
+            && self.zones.as_ref().is_none_or(|zones| zones.contains(zone))
     }
 }
 

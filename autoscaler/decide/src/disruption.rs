@@ -3,29 +3,24 @@
 //! come. Every step follows from what is seen, so that a restart in the middle goes on where it was.
 
 mod evict;
+mod moves;
+mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
-use crate::{
-    cluster::{CordonCause, Node, NoticeKind, Observation, Pod, PodPhase, Workload},
-    planner::{Action, Assumption, Reason, Step},
-    units::{Millis, NodeName},
+pub use self::{
+    moves::Moves,
+    policy::{DisruptionPolicy, OnInterruption, OnRebalance},
 };
+use crate::{
+    cluster::{CordonCause, Index, Node, NoticeKind, Observation, Pod, PodPhase, Workload},
+    planner::{Action, Assumption, Reason, Step},
+    units::{NodeName, WorkloadName},
+};
+use jiff::Timestamp;
 
 /// The taint of a node that is about to be taken away: nothing new is scheduled there, and fronts choose no pod of it.
 pub const INTERRUPTION_TAINT: &str = "spotscale.dev/interruption";
-
-/// How nodes are emptied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DisruptionPolicy {
-    /// A forced eviction comes so long before the last moment: for the tick, the network and the kubelet.
-    pub evict_margin_ms: Millis,
-    /// Nodes that are emptied at once when nothing forces it.
-    pub voluntary_max: usize,
-}
 
 /// A node that is to be emptied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +29,21 @@ pub struct Drain<'a> {
     pub node: &'a Node,
     /// Why.
     pub cause: Cause,
+    /// What is done of it now.
+    pub extent: Extent,
+}
+
+/// How far a node is emptied now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Nothing new is placed there.
+    Cordon,
+    /// Nor is a replacement asked for: it would come to the same place.
+    NoSurge,
+    /// Replacements are asked for, and no pod that serves is told to end.
+    NoEviction,
+    /// All that there is to do.
+    Full,
 }
 
 /// Why a node is emptied; the most pressing first.
@@ -69,42 +79,47 @@ pub struct Steps {
 /// The nodes to be emptied, the most pressing first, and what is not done about the notices.
 ///
 /// Of several notices about a node the most pressing counts. A notice about a node that has ended is settled, one
-/// about a node that was never ours is [`Reason::UnknownNode`].
+/// about a node that was never ours is [`Reason::UnknownNode`]. `moves` is what was left lately.
 pub fn drains<'a>(
     policy: &DisruptionPolicy,
-    seen: &'a Observation,
+    index: &Index<'a>,
+    moves: &Moves,
 ) -> (Vec<Drain<'a>>, Vec<Reason>) {
-    let (causes, mut refused) = causes(seen);
-    let mut drains: Vec<_> = seen
-        .nodes
-        .iter()
-        .filter(|node| node.is_alive())
-        .filter_map(|node| {
-            let surplus = (node.cordoned == Some(CordonCause::Surplus)).then_some(Cause::Surplus);
-            let cause = causes.get(&node.name).copied().or(surplus)?;
-            Some(Drain { node, cause })
-        })
-        .collect();
+    let (causes, mut refused) = causes(policy, index);
+    let drain = |node: &'a Node| {
+        let surplus = (node.cordoned == Some(CordonCause::Surplus)).then_some(Cause::Surplus);
+        let cause = causes.get(&node.name).copied().or(surplus)?;
+        Some(Drain { node, cause, extent: policy.extent(cause) })
+    };
+    let alive = index.seen.nodes.iter().filter(|node| node.is_alive());
+    let mut drains: Vec<_> = alive.filter_map(drain).collect();
     drains.sort_by_key(|drain| (drain.cause, drain.node.cordoned.is_none(), &drain.node.name));
     let mut voluntary = drains.iter().filter(|drain| drain.is_begun_voluntarily()).count();
     drains.retain(|drain| {
-        if drain.deadline().is_some() || drain.node.cordoned.is_some() {
+        if !drain.is_choice() {
             return true;
         }
-        voluntary += 1;
-        let fits = voluntary <= policy.voluntary_max;
-        if !fits {
-            refused.push(Reason::DrainBudget { node: drain.node.name.clone() });
-        }
-        fits
+        let refusal = moves.refusal(drain.node).or_else(|| {
+            let node = drain.node.name.clone();
+            (voluntary >= policy.voluntary_max).then_some(Reason::DrainBudget { node })
+        });
+        voluntary += usize::from(refusal.is_none());
+        refused.extend(refusal.clone());
+        refusal.is_none()
     });
     (drains, refused)
 }
 
-fn causes(seen: &Observation) -> (BTreeMap<&NodeName, Cause>, Vec<Reason>) {
+fn causes<'a>(
+    policy: &DisruptionPolicy,
+    index: &Index<'a>,
+) -> (BTreeMap<&'a NodeName, Cause>, Vec<Reason>) {
     let mut causes = BTreeMap::new();
-    let mut refused = vec![];
-    for notice in &seen.notices {
+    let mut unknown = BTreeSet::new();
+    for notice in &index.seen.notices {
+        if !policy.heeds(notice.kind) {
+            continue;
+        }
         let cause = match notice.kind {
             NoticeKind::Interruption { deadline } => Cause::Interruption { deadline },
             NoticeKind::Maintenance { deadline } => Cause::Maintenance { deadline },
@@ -112,82 +127,107 @@ fn causes(seen: &Observation) -> (BTreeMap<&NodeName, Cause>, Vec<Reason>) {
         };
         let most_pressing = causes.entry(&notice.node).or_insert(cause);
         *most_pressing = cause.min(*most_pressing);
-    }
-    for name in causes.keys() {
-        if !seen.nodes.iter().any(|node| &node.name == *name) {
-            refused.push(Reason::UnknownNode { node: (*name).clone() });
+        if index.node(&notice.node).is_none() {
+            unknown.insert(&notice.node);
         }
     }
-    (causes, refused)
+    let unknown = unknown.into_iter().map(|node| Reason::UnknownNode { node: node.clone() });
+    (causes, unknown.collect())
 }
 
 /// The steps that are due for these drains.
-pub fn steps(policy: &DisruptionPolicy, seen: &Observation, drains: &[Drain<'_>]) -> Steps {
+pub fn steps(policy: &DisruptionPolicy, index: &Index<'_>, drains: &[Drain<'_>]) -> Steps {
     let mut steps = Steps::default();
-    steps.steps.extend(seen.nodes.iter().filter_map(|node| uncordon(seen, node)));
-    steps.steps.extend(drains.iter().filter_map(|drain| drain.cordon(seen.at)));
-    steps.steps.extend(surges(seen, drains));
-    evict::due(policy, seen, drains, &mut steps);
+    let now = index.seen.at;
+    let leaving = Leaving::of(index, drains);
+    steps.steps.extend(index.seen.nodes.iter().filter_map(|node| uncordon(policy, index, node)));
+    steps.steps.extend(drains.iter().filter_map(|drain| drain.cordon(now)));
+    steps.steps.extend(surges(&leaving));
+    evict::due(policy, &leaving, &mut steps);
     steps
 }
 
-/// A node whose notice was withdrawn is good again.
-fn uncordon(seen: &Observation, node: &Node) -> Option<Step> {
-    let noticed = seen.notices.iter().any(|notice| notice.node == node.name);
-    let good = node.is_alive() && node.cordoned == Some(CordonCause::Notice) && !noticed;
+/// A node whose notice was withdrawn, or is no longer heeded, is good again.
+fn uncordon(policy: &DisruptionPolicy, index: &Index<'_>, node: &Node) -> Option<Step> {
+    if !node.is_alive() || node.cordoned != Some(CordonCause::Notice) {
+        return None;
+    }
+    let stands = index.notices(&node.name).iter().any(|kind| policy.heeds(*kind));
     let node = node.name.clone();
-    good.then(|| Step {
+    (!stands).then(|| Step {
         action: Action::Uncordon { node: node.clone() },
         assumes: vec![Assumption::NodeAlive { node: node.clone() }],
         reasons: vec![Reason::NoticeWithdrawn { node }],
     })
 }
 
+/// What leaves with these drains, and what stays.
+struct Leaving<'a> {
+    index: &'a Index<'a>,
+    drains: &'a [Drain<'a>],
+    nodes: BTreeSet<&'a NodeName>,
+    /// Pods of each workload, ready or not, on nodes that stay.
+    staying: BTreeMap<&'a WorkloadName, u32>,
+}
+
+impl<'a> Leaving<'a> {
+    fn of(index: &'a Index<'a>, drains: &'a [Drain<'a>]) -> Self {
+        let leaving = drains.iter().filter(|drain| drain.leaves());
+        let nodes: BTreeSet<_> = leaving.map(|drain| &drain.node.name).collect();
+        let mut staying = BTreeMap::new();
+        let stays = |pod: &&Pod| {
+            let leaves = pod.node.as_ref().is_some_and(|node| nodes.contains(node));
+            pod.phase != PodPhase::Terminating && !leaves
+        };
+        if !drains.is_empty() {
+            for pod in index.seen.pods.iter().filter(stays) {
+                if let Some(workload) = &pod.workload {
+                    *staying.entry(workload).or_default() += 1;
+                }
+            }
+        }
+        Self { index, drains, nodes, staying }
+    }
+
+    fn seen(&self) -> &'a Observation {
+        self.index.seen
+    }
+
+    /// Are the pods that stay as many as are wanted?
+    fn enough_stay(&self, workload: &Workload) -> bool {
+        let staying = self.staying.get(&workload.name).copied().unwrap_or_default();
+        staying >= workload.replicas_wanted.0
+    }
+
+    /// The pods that are to be replaced or told to end, and have not been told to end.
+    fn pods(&self) -> impl Iterator<Item = (&'a Drain<'a>, &'a Pod)> {
+        let emptied = self.drains.iter().filter(|drain| drain.extent != Extent::Cordon);
+        emptied.flat_map(|drain| {
+            let pods = self.index.pods_on(&drain.node.name).iter().copied();
+            let alive = pods.filter(|pod| pod.phase != PodPhase::Terminating);
+            alive.map(move |pod| (drain, pod))
+        })
+    }
+}
+
 /// A replacement for every pod that serves, unless the pods that stay are as many as are wanted anyway.
-fn surges(seen: &Observation, drains: &[Drain<'_>]) -> Vec<Step> {
+fn surges(leaving: &Leaving<'_>) -> Vec<Step> {
+    let seen = leaving.seen();
     let surge = |drain: &Drain<'_>, pod: &Pod| Step {
         action: Action::Surge { pod: pod.name.clone() },
         assumes: vec![Assumption::PodAlive { pod: pod.name.clone() }],
         reasons: vec![drain.reason(seen.at), Reason::ReplacementFirst { pod: pod.name.clone() }],
     };
     let short: BTreeSet<_> =
-        seen.workloads.iter().filter(|w| !enough_stay(seen, drains, w)).map(|w| &w.name).collect();
-    leaving(seen, drains)
-        .filter(|(_, pod)| pod.phase == PodPhase::Ready && !pod.surged)
+        seen.workloads.iter().filter(|w| !leaving.enough_stay(w)).map(|w| &w.name).collect();
+    leaving
+        .pods()
+        .filter(|(drain, pod)| {
+            drain.extent != Extent::NoSurge && pod.phase == PodPhase::Ready && !pod.surged
+        })
         .filter(|(_, pod)| pod.workload.as_ref().is_some_and(|name| short.contains(name)))
         .map(|(drain, pod)| surge(drain, pod))
         .collect()
-}
-
-/// Are the workload's pods on nodes that stay, ready or not, as many as are wanted?
-fn enough_stay(seen: &Observation, drains: &[Drain<'_>], workload: &Workload) -> bool {
-    let leaves: BTreeSet<_> = drains.iter().map(|drain| &drain.node.name).collect();
-    let stays = |pod: &&Pod| {
-        let leaves = pod.node.as_ref().is_some_and(|node| leaves.contains(node));
-        pod.workload.as_ref() == Some(&workload.name)
-            && pod.phase != PodPhase::Terminating
-            && !leaves
-    };
-    seen.pods.iter().filter(stays).count() >= workload.replicas_wanted.0 as usize
-}
-
-/// The pods on these nodes that have not been told to end.
-fn leaving<'a>(
-    seen: &'a Observation,
-    drains: &'a [Drain<'a>],
-) -> impl Iterator<Item = (&'a Drain<'a>, &'a Pod)> {
-    drains.iter().flat_map(move |drain| {
-        let alive = |pod: &&Pod| pod.phase != PodPhase::Terminating;
-        seen.pods_on(&drain.node.name).filter(alive).map(move |pod| (drain, pod))
-    })
-}
-
-// === impl DisruptionPolicy ===
-
-impl Default for DisruptionPolicy {
-    fn default() -> Self {
-        Self { evict_margin_ms: Millis::from_secs(5), voluntary_max: 1 }
-    }
 }
 
 // === impl Drain ===
@@ -199,6 +239,11 @@ impl Drain<'_> {
             Cause::Interruption { deadline } | Cause::Maintenance { deadline } => Some(deadline),
             Cause::Rebalance | Cause::Surplus => None,
         }
+    }
+
+    /// Will what it carries be gone, whoever ends it?
+    pub fn leaves(&self) -> bool {
+        self.extent != Extent::Cordon || self.deadline().is_some()
     }
 
     /// Why, for a step.
@@ -217,8 +262,18 @@ impl Drain<'_> {
         }
     }
 
+    /// Nothing forces it, and it costs a replacement.
+    fn is_voluntary(&self) -> bool {
+        self.deadline().is_none() && self.extent != Extent::Cordon
+    }
+
     fn is_begun_voluntarily(&self) -> bool {
-        self.node.cordoned.is_some() && self.deadline().is_none()
+        self.node.cordoned.is_some() && self.is_voluntary()
+    }
+
+    /// May it still be left undone?
+    fn is_choice(&self) -> bool {
+        self.node.cordoned.is_none() && self.is_voluntary()
     }
 
     fn cordon(&self, now: Timestamp) -> Option<Step> {

@@ -20,8 +20,13 @@ pub struct FleetPolicy {
     pub on_demand_floor: u32,
     /// How long spot capacity may be missing, and get no further, before on-demand capacity takes over.
     pub fallback_after_ms: Millis,
-    /// How long spot capacity must be ready before on-demand capacity is given back.
+    /// How long spot capacity must be ready before on-demand capacity is given back; where a provisioner buys, how long
+    /// on-demand nodes must have carried what spot could before one of them is swapped for spot.
     pub return_after_ms: Millis,
+    /// How long the replacements must have been ready before the pods of a swapped node are told to end.
+    pub return_steady_ms: Millis,
+    /// One node is swapped in so long.
+    pub return_window_ms: Millis,
 }
 
 /// What is there.
@@ -142,6 +147,8 @@ impl Default for FleetPolicy {
             // A spot machine takes one to three minutes to become ready.
             fallback_after_ms: Millis::from_secs(120),
             return_after_ms: Millis::from_secs(300),
+            return_steady_ms: Millis::from_secs(120),
+            return_window_ms: Millis::from_secs(600),
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | [`planner`] | what is done with the nodes, in which order, and why? |
 //! | [`prices`] | what did an offering cost at a moment? |
 //! | [`replicas`] | how many replicas should there be now, and why? |
+//! | [`steering`] | what is a provisioner told that buys the machines? |
 //! | [`units`] | what are we counting in? |
 
 pub mod admission;
@@ -33,6 +34,7 @@ mod pairs;
 pub mod planner;
 pub mod prices;
 pub mod replicas;
+pub mod steering;
 #[cfg(test)]
 mod testing;
 pub mod units;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use self::marks::Marks;
 use crate::{
     cluster::{CapacityType, Offering},
+    pairs,
     units::{InstanceType, MicroUsd, Millis, UnitError, UsdPerHour},
 };
 
@@ -35,8 +36,12 @@ pub struct Machine {
 pub struct OfferPolicy {
     /// The machine types that may be bought. Nothing else is.
     pub machines: Vec<Machine>,
-    /// Interruptions per hour expected of a spot node of which nothing bad is known.
+    /// Interruptions per hour expected of a spot node of which nothing is known.
     pub interruptions_per_hour: f64,
+    /// Interruptions per hour expected of a spot node of that offering, where something is known of it, for instance
+    /// from EC2's Spot Instance Advisor or its placement scores.
+    #[serde(with = "pairs", default)]
+    pub prior: BTreeMap<Offering, f64>,
     /// What one interruption wastes: time in which both the old and the new machine are paid.
     pub overlap_ms: Millis,
     /// In this time half of a bad mark is forgotten.
@@ -116,6 +121,7 @@ impl Default for OfferPolicy {
             machines: vec![],
             // 15 % a month, the middle of what EC2's Spot Instance Advisor lists for small GPU types.
             interruptions_per_hour: 0.0002,
+            prior: BTreeMap::new(),
             // Two minutes of notice and about three of provisioning.
             overlap_ms: Millis::from_secs(300),
             mark_half_life_ms: Millis::from_secs(1800),
@@ -131,6 +137,36 @@ impl OfferPolicy {
         self.machines.iter().find(|machine| &machine.instance_type == instance_type)
     }
 
+    /// What an hour of a pod's work is expected to cost, interruptions counted in, as the price of a machine that lets
+    /// its pods work as fast as the first of `machines` does; none for a type that may not be bought.
+    ///
+    /// It is by pod and not by machine: how many pods a machine takes is the provisioner's own to reckon with.
+    pub fn work_price(
+        &self,
+        offering: &Offering,
+        price: UsdPerHour,
+        marks: &Marks,
+        now: Timestamp,
+    ) -> Option<UsdPerHour> {
+        let machine = self.machine(&offering.instance_type)?;
+        let slower = self.machines.first()?.per_pod() / machine.per_pod();
+        let wasted = self.wasted(offering, marks.score(offering, self.mark_half_life_ms, now));
+        let micros = price.0 as f64 * (1.0 + wasted) * slower;
+        Some(UsdPerHour(micros.round() as u64))
+    }
+
+    /// What interruptions add to the price.
+    fn wasted(&self, offering: &Offering, marked: f64) -> f64 {
+        match offering.capacity_type {
+            CapacityType::Spot => {
+                let prior = self.prior.get(offering).copied();
+                let per_hour = prior.unwrap_or(self.interruptions_per_hour) + marked;
+                per_hour * self.overlap_ms.as_secs_f64() / 3600.0
+            }
+            CapacityType::OnDemand => 0.0,
+        }
+    }
+
     fn offer(
         &self,
         offering: &Offering,
@@ -141,18 +177,11 @@ impl OfferPolicy {
         let machine = self.machine(&offering.instance_type).ok_or(Exclusion::NotAllowed)?;
         let marked = marks.score(offering, self.mark_half_life_ms, now);
         let bad_lately = marked > self.marks_max;
-        let wasted = match offering.capacity_type {
-            CapacityType::Spot if bad_lately => {
-                return Err(Exclusion::BadLately { until: marks.below(offering, self, now) });
-            }
-            CapacityType::Spot => {
-                let per_hour = self.interruptions_per_hour + marked;
-                per_hour * self.overlap_ms.as_secs_f64() / 3600.0
-            }
-            CapacityType::OnDemand => 0.0,
-        };
+        if bad_lately && offering.capacity_type == CapacityType::Spot {
+            return Err(Exclusion::BadLately { until: marks.below(offering, self, now) });
+        }
         let hours_per_million = 1e6 / machine.throughput.0 / 3600.0;
-        let micros = price.0 as f64 * (1.0 + wasted) * hours_per_million;
+        let micros = price.0 as f64 * (1.0 + self.wasted(offering, marked)) * hours_per_million;
         Ok(Offer {
             offering: offering.clone(),
             price,
@@ -160,6 +189,14 @@ impl OfferPolicy {
             pods_max: machine.pods_max.max(1),
             bad_lately,
         })
+    }
+}
+
+// === impl Machine ===
+
+impl Machine {
+    fn per_pod(&self) -> f64 {
+        self.throughput.0 / f64::from(self.pods_max.max(1))
     }
 }
 

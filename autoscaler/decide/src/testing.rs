@@ -33,9 +33,11 @@ fn offering(zone: &str, capacity_type: CapacityType) -> Offering {
 pub(crate) fn node(name: &str, offering: Offering, launched_at: Timestamp) -> Node {
     Node {
         name: name.parse().unwrap(),
+        instance: None,
         offering,
         phase: NodePhase::Ready,
         cordoned: None,
+        protected: false,
         pool: None,
         launched_at,
         pods_max: 1,

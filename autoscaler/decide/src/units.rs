@@ -2,6 +2,7 @@
 //! number. Times since an arbitrary origin are [`Millis`]; points in calendar time are `jiff::Timestamp`.
 
 mod newtype;
+mod span;
 
 use std::{fmt, str::FromStr};
 
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::newtype::{amount, bounded, name};
+pub use self::span::Span;
 
 /// A value that its unit does not allow, or text that does not spell one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -170,6 +172,10 @@ name!(
 name!(
     /// A node's name.
     NodeName
+);
+name!(
+    /// A machine as its provider names it, such as `i-0123456789abcdef0`.
+    InstanceId
 );
 name!(
     /// One process of the front; a restart is a new one.

@@ -206,9 +206,11 @@ impl World {
             }
             Action::Launch { node, offering } => self.nodes.push(Node {
                 name: node.clone(),
+                instance: None,
                 offering: offering.clone(),
                 phase: NodePhase::Provisioning,
                 cordoned: None,
+                protected: false,
                 pool: None,
                 launched_at: now,
                 pods_max: 1,

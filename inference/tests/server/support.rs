@@ -2,13 +2,7 @@
 //! part of it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, process::Command, sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
 use clap::Parser;
@@ -22,6 +16,12 @@ use serde_json::Value;
 use spotscale_inference::{Addresses, Config, Error};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use self::parts::part;
+
+#[path = "../../../tests/cluster/src/parts.rs"]
+#[allow(unreachable_pub, clippy::panic, reason = "a page of another crate's tests")]
+mod parts;
 
 /// Longer than anything takes on a busy machine; a test that gets here has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -46,7 +46,7 @@ pub(crate) fn models() -> &'static Path {
 /// Runs one of `tests/python` to its end and gives what it printed.
 pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
-    let interpreter = needed("SPOTSCALE_PYTHON", "venv/bin/python");
+    let interpreter = part("SPOTSCALE_PYTHON");
     let output = Command::new(interpreter).arg(&script).args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr);
@@ -54,18 +54,9 @@ pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
     said
 }
 
-/// A part that `make test` brings: named by a variable, else in the cache.
-pub(crate) fn needed(variable: &str, in_cache: &str) -> PathBuf {
-    let cached =
-        || Path::new(&std::env::var_os("HOME").unwrap()).join(".cache/spotscale").join(in_cache);
-    let path = std::env::var_os(variable).map_or_else(cached, PathBuf::from);
-    assert!(path.exists(), "{} is missing: run `make test`, or set {variable}", path.display());
-    path
-}
-
 /// The configuration that `flags` say, with free ports and the library of the tests.
 pub(crate) fn config(flags: &[&str]) -> Config {
-    let library = needed("ORT_DYLIB_PATH", "onnxruntime-1.31.0/libonnxruntime.so");
+    let library = part("ORT_DYLIB_PATH");
     let fixed = ["test", "--listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0", "--device=cpu"];
     let library = format!("--ort-dylib-path={}", library.display());
     let all: Vec<&str> =

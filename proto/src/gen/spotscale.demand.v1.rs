@@ -40,7 +40,8 @@ pub struct ServiceDemand {
     /// Sum of the squares of their service times, in seconds squared. A counter; gives the variation.
     #[prost(double, tag = "8")]
     pub service_seconds_squared_total: f64,
-    /// Replicas that this front may choose now (ready, not terminating, not under notice).
+    /// Replicas that this front may choose now: ready and not terminating. Those on a node under notice count until they
+    /// end: they serve, and they are among the replicas of the workload.
     #[prost(uint32, tag = "9")]
     pub endpoints: u32,
     /// Requests that this front sends to one replica at a time.

@@ -4,16 +4,16 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
+use spotscale_decide::units::Span;
 
 use super::{
-    endpoint::{CONCURRENCY_MAX, Endpoint},
+    endpoint::{CONCURRENCY_MAX, Listed},
     kubernetes::Kubernetes,
     listeners::{BindError, Listeners},
     route::{Route, is_service_name},
     scalers::{ScalerAddress, ScalerTls, TlsError},
     source::{self, FileError},
 };
-use crate::span::{Span, SpanError};
 
 /// The service that a front has when it was given none.
 pub(super) const SERVICE_DEFAULT: &str = "default";
@@ -44,10 +44,11 @@ pub struct Config {
     #[arg(long = "route", env = "SPOTSCALE_FRONT_ROUTES", value_delimiter = ',')]
     pub routes: Vec<Route>,
 
-    /// An endpoint: http://HOST:PORT (or h2c://HOST:PORT), optionally followed by tier=gpu|cpu, concurrency=N and
-    /// service=NAME. May be repeated.
+    /// An endpoint: http://HOST:PORT (or h2c://HOST:PORT), optionally followed by tier=gpu|cpu, concurrency=N,
+    /// service=NAME and the word leaving, for one that is used only while no other of its tier has a free slot. May be
+    /// repeated.
     #[arg(long = "upstream", env = "SPOTSCALE_FRONT_UPSTREAMS", value_delimiter = ',')]
-    pub upstreams: Vec<Endpoint>,
+    pub upstreams: Vec<Listed>,
 
     /// A file with one endpoint a line, spelled as in --upstream. It is watched: what is added is used, what is
     /// removed gets nothing new.
@@ -98,21 +99,16 @@ pub struct Hold {
 
     /// Time from a request's arrival to the head of its response, at most. A request may ask for less by the header
     /// `x-request-timeout-ms`.
-    #[arg(long, env = "SPOTSCALE_FRONT_TIMEOUT", default_value = "120s", value_parser = duration)]
-    pub timeout: Duration,
+    #[arg(long, env = "SPOTSCALE_FRONT_TIMEOUT", default_value = "120s")]
+    pub timeout: Span,
 
     /// The cold start that `Retry-After` assumes until one was measured.
-    #[arg(long, env = "SPOTSCALE_FRONT_COLD_START", default_value = "30s", value_parser = duration)]
-    pub cold_start: Duration,
+    #[arg(long, env = "SPOTSCALE_FRONT_COLD_START", default_value = "30s")]
+    pub cold_start: Span,
 
     /// Time to finish running and held requests when told to stop.
-    #[arg(
-        long,
-        env = "SPOTSCALE_FRONT_DRAIN_TIMEOUT",
-        default_value = "30s",
-        value_parser = duration
-    )]
-    pub drain_timeout: Duration,
+    #[arg(long, env = "SPOTSCALE_FRONT_DRAIN_TIMEOUT", default_value = "30s")]
+    pub drain_timeout: Span,
 }
 
 /// How endpoints are called.
@@ -129,40 +125,20 @@ pub struct Endpoints {
     pub ready_path: String,
 
     /// Time for a connection to an endpoint, at most.
-    #[arg(
-        long,
-        env = "SPOTSCALE_FRONT_CONNECT_TIMEOUT",
-        default_value = "1s",
-        value_parser = duration
-    )]
-    pub connect_timeout: Duration,
+    #[arg(long, env = "SPOTSCALE_FRONT_CONNECT_TIMEOUT", default_value = "1s")]
+    pub connect_timeout: Span,
 
     /// Longest pause between two probes of an endpoint that does not serve.
-    #[arg(
-        long,
-        env = "SPOTSCALE_FRONT_PROBE_INTERVAL",
-        default_value = "250ms",
-        value_parser = duration
-    )]
-    pub probe_interval: Duration,
+    #[arg(long, env = "SPOTSCALE_FRONT_PROBE_INTERVAL", default_value = "250ms")]
+    pub probe_interval: Span,
 
     /// Idle connections are closed after this; keep it below the endpoints' own keep-alive.
-    #[arg(
-        long,
-        env = "SPOTSCALE_FRONT_UPSTREAM_IDLE",
-        default_value = "4s",
-        value_parser = duration
-    )]
-    pub upstream_idle: Duration,
+    #[arg(long, env = "SPOTSCALE_FRONT_UPSTREAM_IDLE", default_value = "4s")]
+    pub upstream_idle: Span,
 
     /// A response that brings no byte for this long is given up, and its client connection cut.
-    #[arg(
-        long,
-        env = "SPOTSCALE_FRONT_STREAM_IDLE",
-        default_value = "60s",
-        value_parser = duration
-    )]
-    pub stream_idle: Duration,
+    #[arg(long, env = "SPOTSCALE_FRONT_STREAM_IDLE", default_value = "60s")]
+    pub stream_idle: Span,
 }
 
 /// When a request may be sent again.
@@ -208,23 +184,13 @@ pub struct Bounds {
     pub connections: usize,
 
     /// Time for a client to send the head of a request, at most, from its first byte on.
-    #[arg(
-        long,
-        env = "SPOTSCALE_FRONT_HEAD_TIMEOUT",
-        default_value = "30s",
-        value_parser = duration
-    )]
-    pub head_timeout: Duration,
+    #[arg(long, env = "SPOTSCALE_FRONT_HEAD_TIMEOUT", default_value = "30s")]
+    pub head_timeout: Span,
 
     /// Client connections without a request are closed after this; keep it above the idle time of the load balancer
     /// in front, which may send a request at that very moment. (Google's keeps connections for 600s.)
-    #[arg(
-        long,
-        env = "SPOTSCALE_FRONT_CLIENT_IDLE",
-        default_value = "620s",
-        value_parser = duration
-    )]
-    pub client_idle: Duration,
+    #[arg(long, env = "SPOTSCALE_FRONT_CLIENT_IDLE", default_value = "620s")]
+    pub client_idle: Span,
 }
 
 /// Flags that are each fine and together are not.
@@ -265,12 +231,12 @@ impl Config {
             ("--head-timeout", bounds.head_timeout),
             ("--client-idle", bounds.client_idle),
         ] {
-            check(!span.is_zero(), flag, "wanted more than zero")?;
+            check(!span.0.is_zero(), flag, "wanted more than zero")?;
         }
         let fits = endpoints.concurrency.get() <= CONCURRENCY_MAX;
         check(fits, "--concurrency", "wanted 1 to 10000")?;
         check(starts_with_slash(&endpoints.ready_path), "--ready-path", "wanted a path from /")?;
-        let is_probe_sane = endpoints.probe_interval >= Duration::from_millis(10);
+        let is_probe_sane = endpoints.probe_interval.0 >= Duration::from_millis(10);
         check(is_probe_sane, "--probe-interval", "wanted 10ms or more")?;
         let all_paths = retry.idempotent_paths.iter().all(starts_with_slash);
         check(all_paths, "--idempotent-path", "wanted prefixes from /")?;
@@ -300,9 +266,4 @@ impl Config {
     pub async fn bind(&self) -> Result<Listeners, BindError> {
         Listeners::bind(self.listen, self.admin_listen).await
     }
-}
-
-/// A span of time as people write it: `250ms`, `30s`, `2m`.
-fn duration(text: &str) -> Result<Duration, SpanError> {
-    text.parse().map(|Span(span)| span)
 }

@@ -23,6 +23,17 @@ pub struct Endpoint {
     pub service: Option<String>,
 }
 
+/// An endpoint in a list, with what a later list may say otherwise of the same endpoint. That is no part of
+/// [`Endpoint`], so that one which changes keeps its connections and its running requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// The endpoint.
+    #[serde(flatten)]
+    pub endpoint: Endpoint,
+    /// Its machine is about to go: it is the second choice in its tier, for when no other has a free slot.
+    pub is_leaving: bool,
+}
+
 /// The HTTP version spoken to an endpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -34,7 +45,7 @@ pub enum Protocol {
     H2c,
 }
 
-/// What a replica is said to be, besides where it listens: one word after its address, such as `tier=cpu`.
+/// What a replica is, besides where it listens: one word after its address, such as `tier=cpu`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Attribute {
     /// `tier=gpu` or `tier=cpu`.
@@ -55,7 +66,7 @@ pub struct EndpointError {
 
 /// Most requests that a replica may be said to take at a time; slots are added up, and this keeps the sum in bounds.
 pub(super) const CONCURRENCY_MAX: u32 = 10_000;
-const WANTED: &str = "http://HOST:PORT or h2c://HOST:PORT, then optionally tier=gpu|cpu, concurrency=N, service=NAME";
+const WANTED: &str = "http://HOST:PORT or h2c://HOST:PORT, then optionally tier=gpu|cpu, concurrency=N, service=NAME, leaving";
 
 impl Endpoint {
     /// A replica on a GPU that speaks HTTP/1.1, with the front's default concurrency.
@@ -116,15 +127,33 @@ pub(super) fn parse_concurrency(text: &str) -> Result<NonZeroU32, &'static str> 
     n.ok_or("concurrency is no whole number from 1 to 10000")
 }
 
-impl FromStr for Endpoint {
+impl Listed {
+    fn set(&mut self, word: &str) -> Result<(), &'static str> {
+        match word {
+            "leaving" => self.is_leaving = true,
+            _ => self.endpoint.set(word)?,
+        }
+        Ok(())
+    }
+}
+
+impl From<Endpoint> for Listed {
+    /// One that stays.
+    fn from(endpoint: Endpoint) -> Self {
+        Self { endpoint, is_leaving: false }
+    }
+}
+
+impl FromStr for Listed {
     type Err = EndpointError;
 
     fn from_str(line: &str) -> Result<Self, EndpointError> {
         let refuse = |why| EndpointError { given: line.to_owned(), why };
         let mut words = line.split_whitespace();
-        let mut endpoint = Self::from_url(words.next().unwrap_or_default()).map_err(refuse)?;
-        words.try_for_each(|word| endpoint.set(word)).map_err(refuse)?;
-        Ok(endpoint)
+        let endpoint = Endpoint::from_url(words.next().unwrap_or_default()).map_err(refuse)?;
+        let mut listed = Self::from(endpoint);
+        words.try_for_each(|word| listed.set(word)).map_err(refuse)?;
+        Ok(listed)
     }
 }
 
@@ -144,14 +173,15 @@ mod tests {
 
     #[test]
     fn a_line_is_a_url_and_its_attributes() {
-        let line = "h2c://10.0.0.1:8000/  tier=cpu concurrency=4 service=a";
-        let endpoint: Endpoint = line.parse().unwrap();
+        let line = "h2c://10.0.0.1:8000/  tier=cpu concurrency=4 leaving service=a";
+        let Listed { endpoint, is_leaving } = line.parse().unwrap();
+        assert!(is_leaving);
         assert_eq!(endpoint.authority, "10.0.0.1:8000");
         assert_eq!((endpoint.protocol, endpoint.tier), (Protocol::H2c, Tier::Cpu));
         assert_eq!(endpoint.concurrency, NonZeroU32::new(4));
         assert_eq!(endpoint.service.as_deref(), Some("a"));
-        let plain: Endpoint = "http://[::1]:80".parse().unwrap();
-        assert_eq!(plain, Endpoint::new(Authority::from_static("[::1]:80")));
+        let plain: Listed = "http://[::1]:80".parse().unwrap();
+        assert_eq!(plain, Endpoint::new(Authority::from_static("[::1]:80")).into());
     }
 
     #[test]
@@ -167,8 +197,9 @@ mod tests {
             ("http://a:1 concurrency=4294967295", "concurrency"),
             ("http://a:1 tier=tpu", "neither gpu nor cpu"),
             ("http://a:1 weight=2", "unknown attribute"),
+            ("http://a:1 leaving=true", "unknown attribute"),
         ] {
-            let error = line.parse::<Endpoint>().unwrap_err().to_string();
+            let error = line.parse::<Listed>().unwrap_err().to_string();
             assert!(error.contains(why), "{line:?}: {error}");
         }
     }

@@ -1,5 +1,8 @@
-//! The endpoints of one service, their states, and the choice among those with a free slot. No I/O and no clock: the
-//! `service` around it holds the lock, the `probe`s report to it.
+//! The endpoints of one service, their states, and the choice among those with a free slot: one that stays before one
+//! that is about to go, whatever they have to do. No I/O and no clock: the `service` around it holds the lock, the
+//! `probe`s report to it.
+
+mod pool;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,12 +11,13 @@ use std::{
 };
 
 use serde::Serialize;
-use spotscale_decide::{
-    admission::{Tier, TierLoad},
-    units::Millis,
-};
+use spotscale_decide::admission::{Tier, TierLoad};
 
-use super::{endpoint::Endpoint, upstream::Upstream};
+use self::pool::{Offer, Pool};
+use super::{
+    endpoint::{Endpoint, Listed},
+    upstream::Upstream,
+};
 
 /// Names a seat for as long as the process lives; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,19 +42,9 @@ pub(super) enum State {
 struct Seat {
     upstream: Arc<Upstream>,
     state: State,
+    /// As the list said last.
+    is_leaving: bool,
     outstanding: u32,
-    /// Where it stands in its tier's list of those with a free slot.
-    position: Option<usize>,
-}
-
-/// The sums over one tier, kept up to date so that a choice costs O(1).
-#[derive(Debug, Default)]
-struct Pool {
-    with_free_slot: Vec<SeatId>,
-    endpoints: u32,
-    slots: u32,
-    free: u32,
-    service_seconds: Option<f64>,
 }
 
 /// All endpoints of one service.
@@ -68,6 +62,7 @@ pub(super) struct SeatView {
     pub(super) endpoint: String,
     pub(super) tier: Tier,
     pub(super) state: State,
+    pub(super) is_leaving: bool,
     pub(super) outstanding: u32,
     pub(super) concurrency: u32,
 }
@@ -86,13 +81,13 @@ impl State {
 }
 
 impl Seat {
-    /// Slots in all, and those that are free; nothing while it may not be chosen.
-    fn offers(&self) -> (u32, u32) {
+    fn offer(&self) -> Offer {
         if self.state != State::Ready {
-            return (0, 0);
+            return Offer::default();
         }
         let slots = self.upstream.concurrency;
-        (slots, slots.saturating_sub(self.outstanding))
+        let free = slots.saturating_sub(self.outstanding);
+        Offer { slots, free, is_leaving: self.is_leaving }
     }
 }
 
@@ -101,36 +96,37 @@ impl Fleet {
     /// asked only for endpoints that have no seat yet.
     pub(super) fn update(
         &mut self,
-        listed: &[Endpoint],
+        listed: &[Listed],
         connect: impl Fn(&Endpoint) -> Upstream,
     ) -> Vec<(SeatId, Arc<Upstream>)> {
         let seats = self.seats.iter();
         let known: HashMap<Endpoint, SeatId> =
             seats.map(|(id, seat)| (seat.upstream.endpoint.clone(), *id)).collect();
-        let wanted: HashSet<&Endpoint> = listed.iter().collect();
+        let wanted: HashSet<&Endpoint> = listed.iter().map(|listed| &listed.endpoint).collect();
         for (_, id) in known.iter().filter(|(endpoint, _)| !wanted.contains(endpoint)) {
             self.change(*id, |seat| seat.state = State::Retired);
         }
-        let seat = |endpoint| match known.get(endpoint) {
-            Some(id) => self.relist(*id),
-            None => Some(self.add(connect(endpoint))),
+        let seat = |Listed { endpoint, is_leaving }: &Listed| match known.get(endpoint) {
+            Some(id) => self.relist(*id, *is_leaving),
+            None => Some(self.add(connect(endpoint), *is_leaving)),
         };
         listed.iter().filter_map(seat).collect()
     }
 
-    /// Back before its last request ended: the same seat, so that its slots are still counted.
-    fn relist(&mut self, id: SeatId) -> Option<(SeatId, Arc<Upstream>)> {
+    /// Listed again. Back before its last request ended, it gets the same seat, so that its slots are still counted.
+    fn relist(&mut self, id: SeatId, is_leaving: bool) -> Option<(SeatId, Arc<Upstream>)> {
+        self.change(id, |seat| seat.is_leaving = is_leaving);
         let seat = self.seats.get(&id).filter(|seat| seat.state == State::Retired)?;
         let upstream = Arc::clone(&seat.upstream);
         self.change(id, |seat| seat.state = State::Probing);
         Some((id, upstream))
     }
 
-    fn add(&mut self, upstream: Upstream) -> (SeatId, Arc<Upstream>) {
+    fn add(&mut self, upstream: Upstream, is_leaving: bool) -> (SeatId, Arc<Upstream>) {
         let (id, upstream) = (SeatId(self.next_id), Arc::new(upstream));
         self.next_id += 1;
         let (state, seated) = (State::Probing, Arc::clone(&upstream));
-        self.seats.insert(id, Seat { upstream: seated, state, outstanding: 0, position: None });
+        self.seats.insert(id, Seat { upstream: seated, state, is_leaving, outstanding: 0 });
         (id, upstream)
     }
 
@@ -159,14 +155,14 @@ impl Fleet {
 
     /// Takes a slot of this tier: of two endpoints at random, the one with less to do. `random` is any number.
     pub(super) fn take(&mut self, tier: Tier, random: u64) -> Option<(SeatId, Arc<Upstream>)> {
-        let candidates = &self.pool(tier).with_free_slot;
+        let candidates = self.pool(tier).candidates();
+        let candidate = |index: u64| candidates.get_index(index as usize).copied();
         let id = match candidates.len() as u64 {
-            0 => return None,
-            1 => candidates[0],
+            0 | 1 => candidate(0)?,
             n => {
                 let first = random % n;
                 let second = (first + 1 + (random >> 32) % (n - 1)) % n;
-                self.less_busy(candidates[first as usize], candidates[second as usize])
+                self.less_busy(candidate(first)?, candidate(second)?)
             }
         };
         self.change(id, |seat| seat.outstanding += 1);
@@ -178,18 +174,13 @@ impl Fleet {
         self.change(id, |seat| seat.outstanding = seat.outstanding.saturating_sub(1));
     }
 
-    /// Remembers how long a request took, most of all the recent ones.
+    /// Remembers how long a request took.
     pub(super) fn served(&mut self, tier: Tier, took: Duration) {
-        const WEIGHT: f64 = 0.1;
-        let mean = &mut self.pool_mut(tier).service_seconds;
-        let took = took.as_secs_f64();
-        *mean = Some(mean.map_or(took, |mean| mean + WEIGHT * (took - mean)));
+        self.pool_mut(tier).served(took);
     }
 
     pub(super) fn load(&self, tier: Tier) -> TierLoad {
-        let pool = self.pool(tier);
-        let service = pool.service_seconds.map(|s| Millis((s * 1000.0).round() as u64));
-        TierLoad { slots: pool.slots, free: pool.free, service }
+        self.pool(tier).load()
     }
 
     /// Endpoints that may be chosen, and the slots that they have together.
@@ -232,48 +223,16 @@ impl Fleet {
         if share(b, a) < share(a, b) { b } else { a }
     }
 
-    /// The only way to alter a seat, so that the sums and the list of free ones cannot differ from it.
+    /// The only way to alter a seat, so that its pool cannot differ from it.
     fn change(&mut self, id: SeatId, alter: impl FnOnce(&mut Seat)) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let old = seat.offers();
+        let old = seat.offer();
         alter(seat);
-        let new = seat.offers();
-        let (tier, position) = (seat.upstream.endpoint.tier, seat.position);
+        let (new, tier) = (seat.offer(), seat.upstream.endpoint.tier);
         let is_done = seat.state == State::Retired && seat.outstanding == 0;
-        let pool = self.pool_mut(tier);
-        pool.endpoints = pool.endpoints + u32::from(new.0 > 0) - u32::from(old.0 > 0);
-        pool.slots = pool.slots + new.0 - old.0;
-        pool.free = pool.free + new.1 - old.1;
-        match position {
-            None if new.1 > 0 => self.enlist(id, tier),
-            Some(position) if new.1 == 0 => self.unlist(id, tier, position),
-            _ => {}
-        }
+        self.pool_mut(tier).replace(id, old, new);
         if is_done {
             self.seats.remove(&id);
-        }
-    }
-
-    fn enlist(&mut self, id: SeatId, tier: Tier) {
-        let list = &mut self.pool_mut(tier).with_free_slot;
-        let position = list.len();
-        list.push(id);
-        self.place(id, Some(position));
-    }
-
-    fn unlist(&mut self, id: SeatId, tier: Tier, position: usize) {
-        let list = &mut self.pool_mut(tier).with_free_slot;
-        list.swap_remove(position);
-        let moved = list.get(position).copied();
-        self.place(id, None);
-        if let Some(moved) = moved {
-            self.place(moved, Some(position));
-        }
-    }
-
-    fn place(&mut self, id: SeatId, position: Option<usize>) {
-        if let Some(seat) = self.seats.get_mut(&id) {
-            seat.position = position;
         }
     }
 }
@@ -284,6 +243,7 @@ impl SeatView {
             endpoint: seat.upstream.endpoint.to_string(),
             tier: seat.upstream.endpoint.tier,
             state: seat.state,
+            is_leaving: seat.is_leaving,
             outstanding: seat.outstanding,
             concurrency: seat.upstream.concurrency,
         }

@@ -17,7 +17,11 @@ use prometheus_client::{
 };
 use spotscale_decide::admission::Tier;
 
-use super::{fleet::State, service::Service, state::ServiceView};
+use super::{
+    fleet::{SeatView, State},
+    service::Service,
+    state::ServiceView,
+};
 
 /// Close together around half a second, the bound that a P95 is held against.
 const LATENCY_BUCKETS: [f64; 17] = [
@@ -222,6 +226,11 @@ impl Collector for Gauges {
         Self::by_service(&mut encoder, &views, bytes, |view| view.load.held_bytes)?;
         let in_flight = ("in_flight_requests", "Requests that a replica is serving now");
         Self::by_service(&mut encoder, &views, in_flight, |view| view.in_flight)?;
+        let leaving = ("leaving_endpoints", "Ready endpoints that are the second choice");
+        Self::by_service(&mut encoder, &views, leaving, |view| {
+            let leaving = |seat: &&SeatView| seat.is_leaving && seat.state == State::Ready;
+            view.endpoints.iter().filter(leaving).count() as u64
+        })?;
         Self::endpoints(&mut encoder, &views)
     }
 }

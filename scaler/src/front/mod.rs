@@ -38,7 +38,7 @@ mod state;
 mod upstream;
 
 pub use config::{Bounds, Config, ConfigError, Endpoints, Hold, Retry};
-pub use endpoint::{Endpoint, EndpointError, Protocol};
+pub use endpoint::{Endpoint, EndpointError, Listed, Protocol};
 pub use kubernetes::{Backend, ClusterError, Kubernetes, Port};
 pub use listeners::{Addresses, BindError, Listeners};
 pub use route::{Route, Rule};

@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     config::Config,
     demand::Reporter,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Listed},
     health::Health,
     listeners::Listeners,
     metrics::{self, Metrics},
@@ -45,7 +45,7 @@ pub enum Error {
 pub async fn run_with_endpoints(
     config: Config,
     listeners: Listeners,
-    endpoints: watch::Receiver<Vec<Endpoint>>,
+    endpoints: watch::Receiver<Vec<Listed>>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     run(config, endpoints.into(), listeners, shutdown).await
@@ -73,7 +73,7 @@ pub async fn run(
         let service = Service::new(settings(&config, name), links);
         let probe = Probe {
             path: config.endpoints.ready_path.clone(),
-            pause_max: config.endpoints.probe_interval,
+            pause_max: config.endpoints.probe_interval.0,
         };
         tasks.spawn(probe::run(Arc::clone(&service), probes, probe, background.clone()));
         service
@@ -105,7 +105,7 @@ pub async fn run(
         service.drain();
     }
     let stop = || services.iter().for_each(|service| service.stop());
-    if !server.drain(config.hold.drain_timeout, stop).await {
+    if !server.drain(config.hold.drain_timeout.0, stop).await {
         tracing::warn!("requests were still under way at the end of the drain timeout");
     }
     background.cancel();
@@ -142,7 +142,7 @@ fn settings(config: &Config, name: &str) -> Settings {
             held_max: Requests(config.hold.hold_requests),
             held_bytes_max: config.hold.hold_bytes,
         },
-        cold_start_guess: config.hold.cold_start,
+        cold_start_guess: config.hold.cold_start.0,
         retry_ratio: config.retry.retry_ratio,
         retry_per_second_min: config.retry.retry_per_second_min,
     }
@@ -170,8 +170,8 @@ fn proxy(
             replay_bytes_max: config.retry.replay_bytes,
             body_bytes_max: config.bounds.body_bytes,
         },
-        timeout: config.hold.timeout,
-        stream_idle: config.endpoints.stream_idle,
+        timeout: config.hold.timeout.0,
+        stream_idle: config.endpoints.stream_idle.0,
     }
 }
 
@@ -179,7 +179,7 @@ fn proxy(
 async fn follow(
     services: Vec<Arc<Service>>,
     config: Config,
-    mut endpoints: watch::Receiver<Vec<Endpoint>>,
+    mut endpoints: watch::Receiver<Vec<Listed>>,
     background: CancellationToken,
 ) {
     loop {
@@ -188,7 +188,7 @@ async fn follow(
         for service in &services {
             let is_default = *service.name == *config.service;
             let mut seen = HashSet::new();
-            let of_service = listed.iter().filter(|endpoint| {
+            let of_service = listed.iter().filter(|Listed { endpoint, .. }| {
                 let named = endpoint.service.as_deref();
                 named.map_or(is_default, |named| *named == *service.name)
                     && seen.insert(endpoint.authority.clone())
@@ -202,8 +202,8 @@ async fn follow(
     }
 }
 
-fn warn_of_strangers(services: &[Arc<Service>], listed: &[Endpoint]) {
-    for endpoint in listed {
+fn warn_of_strangers(services: &[Arc<Service>], listed: &[Listed]) {
+    for Listed { endpoint, .. } in listed {
         let named = endpoint.service.as_deref();
         if named.is_some_and(|named| services.iter().all(|service| *service.name != *named)) {
             tracing::warn!(%endpoint, service = named, "no route leads to its service");
@@ -214,8 +214,8 @@ fn warn_of_strangers(services: &[Arc<Service>], listed: &[Endpoint]) {
 fn upstream(config: &Config, endpoint: &Endpoint) -> Upstream {
     let concurrency = endpoint.concurrency.unwrap_or(config.endpoints.concurrency).get();
     let connections = Connections {
-        connect_timeout: config.endpoints.connect_timeout,
-        idle_timeout: config.endpoints.upstream_idle,
+        connect_timeout: config.endpoints.connect_timeout.0,
+        idle_timeout: config.endpoints.upstream_idle.0,
     };
     Upstream::new(endpoint.clone(), concurrency, connections)
 }

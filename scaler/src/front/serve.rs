@@ -61,8 +61,8 @@ impl Server {
         Self {
             proxy,
             http,
-            head_timeout: bounds.head_timeout,
-            client_idle: bounds.client_idle,
+            head_timeout: bounds.head_timeout.0,
+            client_idle: bounds.client_idle.0,
             free: Arc::new(Semaphore::new(bounds.connections)),
             open: TaskTracker::new(),
             leaving,

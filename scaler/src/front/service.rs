@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Listed},
     fleet::{self, SeatId},
     lease::{Held, Lease},
     metrics::Metrics,
@@ -118,7 +118,7 @@ impl Service {
     /// Takes a new list of endpoints; `connect` makes the clients of those that are new.
     pub(super) fn update(
         self: &Arc<Self>,
-        listed: &[Endpoint],
+        listed: &[Listed],
         connect: impl Fn(&Endpoint) -> Upstream,
     ) {
         let new = self.lock().fleet.update(listed, connect);

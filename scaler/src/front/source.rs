@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     config::Config,
-    endpoint::{Endpoint, EndpointError},
+    endpoint::{EndpointError, Listed},
     kubernetes::{Cluster, ClusterError},
 };
 
@@ -61,14 +61,14 @@ pub enum FileError {
 pub struct Source(Kind);
 
 enum Kind {
-    Given(watch::Receiver<Vec<Endpoint>>),
-    Flags(Vec<Endpoint>),
+    Given(watch::Receiver<Vec<Listed>>),
+    Flags(Vec<Listed>),
     Cluster(Box<Cluster>),
 }
 
 /// The list, now and from now on.
 pub(super) struct Feed {
-    pub(super) endpoints: watch::Receiver<Vec<Endpoint>>,
+    pub(super) endpoints: watch::Receiver<Vec<Listed>>,
     /// False until the first list has been had.
     pub(super) has_list: watch::Receiver<bool>,
 }
@@ -106,14 +106,14 @@ impl Source {
     }
 }
 
-impl From<watch::Receiver<Vec<Endpoint>>> for Source {
-    fn from(list: watch::Receiver<Vec<Endpoint>>) -> Self {
+impl From<watch::Receiver<Vec<Listed>>> for Source {
+    fn from(list: watch::Receiver<Vec<Listed>>) -> Self {
         Self(Kind::Given(list))
     }
 }
 
 /// The list to start with.
-pub(super) fn initial(config: &Config) -> Result<Vec<Endpoint>, FileError> {
+pub(super) fn initial(config: &Config) -> Result<Vec<Listed>, FileError> {
     let mut list = config.upstreams.clone();
     if let Some(path) = &config.upstreams_file {
         list.extend(read(path)?);
@@ -122,7 +122,7 @@ pub(super) fn initial(config: &Config) -> Result<Vec<Endpoint>, FileError> {
 }
 
 /// Publishes the list whenever the file changes. A file that has become wrong is reported, and the last list stays.
-async fn watch_file(config: Config, list: watch::Sender<Vec<Endpoint>>, end: CancellationToken) {
+async fn watch_file(config: Config, list: watch::Sender<Vec<Listed>>, end: CancellationToken) {
     let mut ticks = tokio::time::interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_error = String::new();
@@ -141,7 +141,7 @@ async fn watch_file(config: Config, list: watch::Sender<Vec<Endpoint>>, end: Can
     }
 }
 
-fn read(path: &Path) -> Result<Vec<Endpoint>, FileError> {
+fn read(path: &Path) -> Result<Vec<Listed>, FileError> {
     let shown = || path.display().to_string();
     let refuse = |source| FileError::Read { path: shown(), source };
     if std::fs::metadata(path).map_err(refuse)?.len() > FILE_BYTES_MAX {

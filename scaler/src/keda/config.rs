@@ -4,13 +4,13 @@ use std::{io, net::SocketAddr};
 
 use clap::{Args as _, FromArgMatches as _};
 use serde::Serialize;
+use spotscale_decide::units::Span;
 use tokio::net::TcpListener;
 
 use super::{
     signals::PrometheusConfig,
     tls::{TlsConfig, TlsError},
 };
-use crate::span::Span;
 
 /// What the KEDA external scaler can be told.
 #[derive(clap::Args, Debug, Clone, Serialize)]

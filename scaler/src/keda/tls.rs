@@ -8,11 +8,11 @@ use std::{io, path::PathBuf, sync::Arc};
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde::Serialize;
+use spotscale_decide::units::Span;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
-use crate::span::Span;
 
 /// Flags of the gRPC port's TLS.
 #[derive(clap::Args, Debug, Clone, Serialize)]

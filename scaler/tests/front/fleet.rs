@@ -59,6 +59,56 @@ async fn the_cpu_bridges_until_a_gpu_is_there() {
 }
 
 #[tokio::test]
+async fn one_that_leaves_serves_only_while_no_other_has_a_free_slot() {
+    let front = Front::start(&["--concurrency", "1"]).await;
+    let permits = Arc::new(Semaphore::new(0));
+    let (stays, leaves) = (Replica::echo(Arc::clone(&permits)).await, Replica::quick().await);
+    front.list(&[stays.url(), leaves.with("leaving")]);
+    front.until_ready(2).await;
+    permits.add_permits(10);
+    for _ in 0..10 {
+        assert_eq!(front.get("/").await.status, 200);
+    }
+    assert_eq!((stays.requests(), leaves.requests()), (10, 0));
+    let (running, ()) = tokio::join!(front.get("/"), async {
+        front.until(|services| services[0]["in_flight"] == 1).await;
+        for _ in 0..5 {
+            let answer = front.get("/").await;
+            assert_eq!((answer.status, answer.header("x-spotscale-held-ms")), (200, None));
+        }
+        permits.add_permits(1);
+    });
+    assert_eq!(running.status, 200);
+    assert_eq!((stays.requests(), leaves.requests()), (11, 5));
+    stays.kill();
+    assert_eq!(front.get("/").await.status, 200);
+    assert_eq!(leaves.requests(), 6);
+    let leaving = r#"spotscale_front_leaving_endpoints{service="default"}"#;
+    assert!((front.metric(leaving).await - 1.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
+async fn one_that_begins_to_leave_is_told_of_and_keeps_what_it_has() {
+    let front = Front::start(&["--concurrency", "2"]).await;
+    let permits = Arc::new(Semaphore::new(0));
+    let (leaves, stays) = (Replica::echo(Arc::clone(&permits)).await, Replica::quick().await);
+    front.list(&[leaves.url()]);
+    let (running, ()) = tokio::join!(front.get("/running"), async {
+        front.until(|services| services[0]["in_flight"] == 1).await;
+        front.list(&[leaves.with("leaving"), stays.url()]);
+        front.until_ready(2).await;
+        for _ in 0..10 {
+            assert_eq!(front.get("/new").await.status, 200);
+        }
+        let busy = front.debug().await[0]["endpoints"][0].clone();
+        assert_eq!((&busy["is_leaving"], &busy["outstanding"]), (&true.into(), &1.into()));
+        permits.add_permits(1);
+    });
+    assert_eq!(running.status, 200);
+    assert_eq!((leaves.requests(), stays.requests()), (1, 10));
+}
+
+#[tokio::test]
 async fn an_endpoint_that_is_not_ready_gets_no_requests() {
     let front = Front::start(&["--ready-path", "/broken"]).await;
     let (never, ready) =

@@ -57,6 +57,22 @@ async fn x08_a_replica_killed_before_its_response_to_a_plain_post_is_an_error_an
 }
 
 #[tokio::test]
+async fn what_is_sent_again_goes_to_one_that_stays() {
+    let front = Front::start(POST_IS_SAFE).await;
+    let faulty = Replica::faulty(Fault::CloseBeforeResponse).await;
+    let (stays, leaves) = (Replica::quick().await, Replica::quick().await);
+    front.list(&[faulty.url(), leaves.with("leaving"), stays.url()]);
+    front.until_ready(3).await;
+    for _ in 0..2000 {
+        if faulty.requests() < 5 {
+            assert_eq!(front.post("/v1/classify", "picture").await.status, 200);
+        }
+    }
+    assert!(faulty.requests() >= 5 && stays.requests() >= 5);
+    assert_eq!(leaves.requests(), 0);
+}
+
+#[tokio::test]
 async fn a_body_that_was_not_kept_is_not_sent_again() {
     let flags = [POST_IS_SAFE, &["--replay-bytes", "1000"]].concat();
     let (front, faulty, good) = with_fault(&flags, Fault::CloseBeforeResponse).await;

@@ -11,7 +11,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use spotscale_scaler::front::{Config, Endpoint, Error, Source, run, run_with_endpoints};
+use spotscale_scaler::front::{Config, Error, Listed, Source, run, run_with_endpoints};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ struct Flags {
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
-    pub(crate) endpoints: watch::Sender<Vec<Endpoint>>,
+    pub(crate) endpoints: watch::Sender<Vec<Listed>>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: JoinHandle<Result<(), Error>>,
 }
@@ -72,7 +72,7 @@ impl Front {
 
     async fn launch(
         flags: &[&str],
-        endpoints: watch::Sender<Vec<Endpoint>>,
+        endpoints: watch::Sender<Vec<Listed>>,
         spawn: impl FnOnce(
             Config,
             spotscale_scaler::front::Listeners,

@@ -56,9 +56,11 @@ impl World {
         }
         let seen = Node {
             name: name.clone(),
+            instance: None,
             offering: offering.clone(),
             phase: NodePhase::Provisioning,
             cordoned: None,
+            protected: false,
             pool: None,
             launched_at: now,
             pods_max: 1,

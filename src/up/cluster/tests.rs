@@ -55,8 +55,19 @@ impl Stage {
         self.world.apply(action, at(second)).unwrap()
     }
 
+    /// Of the pods that are chosen first.
     fn ports(&self) -> Vec<u16> {
-        self.world.endpoints().iter().map(std::net::SocketAddr::port).collect()
+        self.ports_of(false)
+    }
+
+    /// Of those on nodes that are to be emptied.
+    fn leaving_ports(&self) -> Vec<u16> {
+        self.ports_of(true)
+    }
+
+    fn ports_of(&self, is_leaving: bool) -> Vec<u16> {
+        let serving = self.world.endpoints().into_iter();
+        serving.filter(|pod| pod.is_leaving == is_leaving).map(|pod| pod.address.port()).collect()
     }
 
     fn pods(&self, second: i64) -> Vec<Pod> {
@@ -138,9 +149,9 @@ fn a_surged_pod_is_replaced_while_it_serves() {
     assert_eq!(stage.act(10, &Action::Surge { pod: pod("resnet-1") }), Applied::AlreadySo);
     stage.world.reconcile(at(10));
     assert_eq!(stage.world.reconcile(at(12)), [Order::Start(pod("resnet-2"))]);
-    assert_eq!(stage.ports(), [8001], "nothing else serves");
+    assert_eq!((stage.ports(), stage.leaving_ports()), (vec![], vec![8001]), "it still serves");
     stage.world.ready(&pod("resnet-2"), ([127, 0, 0, 1], 8002).into());
-    assert_eq!(stage.ports(), [8002], "nothing new goes to a node that is being emptied");
+    assert_eq!((stage.ports(), stage.leaving_ports()), (vec![8002], vec![8001]));
     let evict = Action::Evict { pod: pod("resnet-1"), by: Some(at(15)), force: false };
     assert_eq!(stage.act(12, &evict), Applied::Done);
     assert_eq!(stage.act(12, &evict), Applied::AlreadySo);
@@ -153,7 +164,7 @@ fn an_interrupted_node_is_gone_at_its_deadline_with_what_runs_there() {
     stage.launch(10, "node-3");
     assert_eq!(stage.world.interrupt(at(40)), Some(named("node-1")), "the oldest that serves");
     assert_eq!(stage.world.observe(at(10)).notices.len(), 1);
-    assert_eq!(stage.ports(), [8002]);
+    assert_eq!((stage.ports(), stage.leaving_ports()), (vec![8002], vec![8001]));
     assert_eq!(stage.world.reconcile(at(39)), []);
     assert_eq!(
         stage.world.reconcile(at(40)),

@@ -38,6 +38,14 @@ pub(super) enum Order {
     Kill(PodName),
 }
 
+/// Where a pod serves that the front may choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Serving {
+    pub(crate) address: SocketAddr,
+    /// On a node that is to be emptied: the second choice.
+    pub(crate) is_leaving: bool,
+}
+
 /// A pod and what only this cluster knows of it.
 #[derive(Debug, Clone)]
 pub(super) struct LocalPod {
@@ -134,18 +142,13 @@ impl World {
         }
     }
 
-    /// The pods that the front may choose: ready, not ending, not on a node that is to be emptied. Only where nothing
-    /// else serves are those on such a node chosen too: they do until their time comes.
-    pub(super) fn endpoints(&self) -> Vec<SocketAddr> {
-        let ready = || self.pods.iter().filter(|pod| pod.seen.phase == PodPhase::Ready);
-        let addresses = |leaving: bool| -> Vec<SocketAddr> {
-            ready()
-                .filter(|pod| self.is_leaving(pod) == leaving)
-                .filter_map(|pod| pod.address)
-                .collect()
+    /// The pods that the front may choose: ready, and not ending.
+    pub(super) fn endpoints(&self) -> Vec<Serving> {
+        let ready = self.pods.iter().filter(|pod| pod.seen.phase == PodPhase::Ready);
+        let serving = |pod: &LocalPod| {
+            Some(Serving { address: pod.address?, is_leaving: self.is_leaving(pod) })
         };
-        let staying = addresses(false);
-        if staying.is_empty() { addresses(true) } else { staying }
+        ready.filter_map(serving).collect()
     }
 
     /// How a person sees a pod: one on a node that is to be emptied is on its way out already.

@@ -8,16 +8,18 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{
+    api::core::v1::Namespace, kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
 
 use crate::{
-    control_plane::{ControlPlane, Options},
-    group::Group,
-    keda::Keda,
+    control_plane::{ControlPlane, Options, client},
+    group::{Group, logs},
+    keda::{EXTERNAL_METRICS, Keda},
 };
 
 /// Addresses of Pods. A route makes them all local, because `EndpointSlices` refuse loopback addresses.
@@ -25,10 +27,13 @@ pub const POD_NETWORK: &str = "10.244.0.0/16";
 
 /// A running cluster. Dropped, or when this process ends in whatever way, its processes are killed and its data removed;
 /// the logs stay in `target/test-cluster/NAME` until the next start.
+///
+/// It may also be a cluster that was there before ([`Options::kubeconfig`]): then nothing is started and nothing ends, and
+/// what would need processes of its own panics and says so.
 #[derive(Debug)]
 pub struct TestCluster {
-    plane: ControlPlane,
-    keda: Keda,
+    kubeconfig: PathBuf,
+    own: Option<(ControlPlane, Keda)>,
 }
 
 impl TestCluster {
@@ -46,48 +51,74 @@ impl TestCluster {
             .get_or_init(|| std::thread::spawn(start).join().expect("the cluster has not started"))
     }
 
-    /// Starts a cluster of its own.
+    /// Starts a cluster of its own, or takes the one that is given.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        if let Some(kubeconfig) = &options.kubeconfig {
+            return Self::given(kubeconfig).await;
+        }
         add_route()?;
-        let logs = logs().join(&options.name);
+        let logs = logs(&options.name);
         let _ = std::fs::remove_dir_all(&logs);
         let group = Arc::new(Group::new(&logs)?);
         let start = async {
             let (plane, authority) = ControlPlane::start(group, options).await?;
             let keda = Keda::start(&plane, &authority).await?;
-            anyhow::Ok(Self { plane, keda })
+            let kubeconfig = plane.kubeconfig().to_owned();
+            anyhow::Ok(Self { kubeconfig, own: Some((plane, keda)) })
         };
         start.await.with_context(|| format!("the logs are in {}", logs.display()))
     }
 
-    /// The control plane: its kubeconfig, its processes, its API server's end.
+    /// The cluster of a kubeconfig, once it is seen to have what the tests need.
+    async fn given(kubeconfig: &Path) -> anyhow::Result<Self> {
+        let name = kubeconfig.display();
+        let client =
+            client(kubeconfig).await.with_context(|| format!("{name} is no kubeconfig"))?;
+        let services: Api<APIService> = Api::all(client);
+        let metrics = services.get_opt(EXTERNAL_METRICS).await;
+        let metrics =
+            metrics.with_context(|| format!("the API server of {name} does not answer"))?;
+        metrics.with_context(|| format!("the cluster of {name} has no KEDA"))?;
+        Ok(Self { kubeconfig: kubeconfig.to_owned(), own: None })
+    }
+
+    /// The control plane: its processes, its API server's end.
     pub fn plane(&self) -> &ControlPlane {
-        &self.plane
+        &self.own("the control plane's processes").0
     }
 
     /// Kills KEDA's operator, as a crash would.
     pub fn kill_keda(&self) {
-        self.keda.kill_operator().unwrap();
+        self.own("the end of KEDA").1.kill_operator().unwrap();
     }
 
     /// Starts KEDA's operator again.
     pub fn restart_keda(&self) {
-        self.keda.restart_operator().unwrap();
+        self.own("the start of KEDA").1.restart_operator().unwrap();
     }
 
     /// Gives a name these addresses, for KEDA's operator alone.
     pub fn add_host(&self, name: &str, addresses: &[IpAddr]) {
-        self.keda.add_host(name, addresses).unwrap();
+        self.own("names for KEDA alone").1.add_host(name, addresses).unwrap();
     }
 
     /// A client of an administrator, bound to the calling runtime.
     pub async fn client(&self) -> Client {
-        self.plane.client().await.unwrap()
+        client(&self.kubeconfig).await.unwrap()
     }
 
     /// The kubeconfig of an administrator.
     pub fn kubeconfig(&self) -> &Path {
-        self.plane.kubeconfig()
+        &self.kubeconfig
+    }
+
+    fn own(&self, what: &str) -> &(ControlPlane, Keda) {
+        let given = self.kubeconfig.display();
+        self.own.as_ref().unwrap_or_else(|| {
+            panic!(
+                "{what}: not to be had of the cluster that {given} gives; run this test without it"
+            )
+        })
     }
 
     /// Makes a namespace `PREFIX-xxxxx` and returns its name.
@@ -98,12 +129,6 @@ impl TestCluster {
         let namespaces: Api<Namespace> = Api::all(self.client().await);
         namespaces.create(&PostParams::default(), &namespace).await.unwrap().metadata.name.unwrap()
     }
-}
-
-fn logs() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
-    target.join("test-cluster")
 }
 
 fn add_route() -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use kube::{Api, Client, Config, config::Kubeconfig};
 
 use crate::{
     flags,
-    group::Group,
+    group::{Group, test_program},
     pki::{Authority, Pair, token_keys},
     programs::program,
 };
@@ -27,8 +27,13 @@ const START_TIMEOUT: Duration = Duration::from_secs(90);
 pub struct Options {
     /// How often the HPA looks. Kubernetes' own default is 15 s.
     pub hpa_sync: Duration,
+    /// How long a node may be silent before it counts as gone. Kubernetes' own default is 50 s.
+    pub node_grace: Duration,
     /// Names the folder of the logs, `target/test-cluster/NAME`.
     pub name: String,
+    /// A cluster that is there already: its API server and its KEDA are used, and nothing is started. By default
+    /// what `SPOTSCALE_TEST_KUBECONFIG` names.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// The running control plane.
@@ -40,6 +45,7 @@ pub struct ControlPlane {
     admin: PathBuf,
     api_server: Mutex<Child>,
     api_server_args: Vec<String>,
+    node_grace: Duration,
 }
 
 /// The certificates that the programs are started with.
@@ -53,12 +59,12 @@ pub(crate) struct Certificates {
 
 impl Default for Options {
     fn default() -> Self {
-        let program = std::env::args().next().unwrap_or_default();
-        let stem =
-            Path::new(&program).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        // Cargo appends a hash to the name of a test program.
-        let name = stem.rsplit_once('-').map_or(stem.clone(), |(name, _)| name.to_owned());
-        Self { hpa_sync: Duration::from_secs(1), name }
+        Self {
+            hpa_sync: Duration::from_secs(1),
+            node_grace: Duration::from_secs(8),
+            name: test_program(),
+            kubeconfig: std::env::var_os("SPOTSCALE_TEST_KUBECONFIG").map(PathBuf::from),
+        }
     }
 }
 
@@ -88,6 +94,7 @@ impl ControlPlane {
             admin,
             api_server,
             api_server_args,
+            node_grace: options.node_grace,
         };
         plane.until_ready().await?;
         let mut command = flags::controller_manager(&manager, &authority, &token.key, options)?;
@@ -110,6 +117,11 @@ impl ControlPlane {
     /// How an administrator calls the API server.
     pub async fn config(&self) -> anyhow::Result<Config> {
         config(&self.admin).await
+    }
+
+    /// How long a node may be silent before it counts as gone.
+    pub fn node_grace(&self) -> Duration {
+        self.node_grace
     }
 
     /// A client of an administrator, without limits, bound to the calling runtime.

@@ -73,6 +73,7 @@ pub(crate) fn controller_manager(
         format!("--service-account-private-key-file={}", token_key.display()),
         format!("--root-ca-file={}", authority.display()),
         format!("--horizontal-pod-autoscaler-sync-period={}ms", options.hpa_sync.as_millis()),
+        format!("--node-monitor-grace-period={}ms", options.node_grace.as_millis()),
     ]);
     command.args([
         "--leader-elect=false",
@@ -83,7 +84,6 @@ pub(crate) fn controller_manager(
         "--kube-api-qps=200",
         "--kube-api-burst=400",
         "--horizontal-pod-autoscaler-downscale-stabilization=0s",
-        "--node-monitor-grace-period=8s",
         "--node-monitor-period=500ms",
     ]);
     Ok(command)

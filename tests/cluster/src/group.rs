@@ -68,6 +68,21 @@ impl Drop for Group {
     }
 }
 
+/// The name of this test program.
+pub fn test_program() -> String {
+    let program = std::env::args().next().unwrap_or_default();
+    let stem = Path::new(&program).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    // Cargo appends a hash to the name of a test program.
+    stem.rsplit_once('-').map_or(stem.clone(), |(name, _)| name.to_owned())
+}
+
+/// Where the processes of `name` log to: `target/test-cluster/NAME`.
+pub fn logs(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
+    target.join("test-cluster").join(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

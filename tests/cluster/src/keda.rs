@@ -27,6 +27,8 @@ use crate::{
 };
 
 const NAMESPACE: &str = "keda";
+/// The API that the HPA asks KEDA by.
+pub(crate) const EXTERNAL_METRICS: &str = "v1beta1.external.metrics.k8s.io";
 const USER: &str = "system:serviceaccount:keda:keda-operator";
 
 /// The running KEDA.
@@ -177,7 +179,7 @@ pub async fn until_established(client: &Client, name: &str) -> anyhow::Result<()
 /// Tells the aggregator where the adapter is. `ExternalName` is what works for loopback, which Endpoints refuse.
 async fn register(client: &Client, own: &Authority, port: u16) -> anyhow::Result<()> {
     let service = "keda-metrics-apiserver";
-    let name = "v1beta1.external.metrics.k8s.io";
+    let name = EXTERNAL_METRICS;
     let bundle = base64::engine::general_purpose::STANDARD.encode(own.pem());
     let objects = json!([
         {

@@ -12,14 +12,20 @@
 )]
 
 pub mod apply;
+pub mod catalog;
+pub mod cloud;
 pub mod cluster;
 pub mod control_plane;
 mod flags;
 pub mod group;
+pub mod karpenter;
 pub mod keda;
 pub mod kubelet;
+pub mod kwok;
+pub mod parts;
 pub mod pki;
 pub mod programs;
+pub mod provider;
 
 pub use cluster::TestCluster;
 pub use control_plane::{Options, until};

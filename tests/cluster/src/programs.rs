@@ -4,14 +4,18 @@ use std::{env, path::PathBuf};
 
 use anyhow::Context as _;
 
+use crate::parts::place;
+
 /// What `scripts/setup.py cluster` has built and rendered: `bin/` and `manifests/`.
 fn folder() -> PathBuf {
-    let cache = || {
-        let home =
-            || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache/spotscale");
-        env::var_os("SPOTSCALE_CACHE").map_or_else(home, PathBuf::from)
-    };
-    env::var_os("SPOTSCALE_CLUSTER").map_or_else(|| cache().join("cluster/current"), PathBuf::from)
+    place("SPOTSCALE_CLUSTER")
+}
+
+/// The Python that has what `tests/requirements.txt` names.
+pub fn python() -> anyhow::Result<PathBuf> {
+    let found = place("SPOTSCALE_PYTHON");
+    anyhow::ensure!(found.is_file(), "no Python: run `python3 scripts/setup.py python`");
+    Ok(found)
 }
 
 /// The path of a program. `KUBEBUILDER_ASSETS`, as envtest has it, is looked at first.
@@ -24,9 +28,14 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// The text of a manifest, such as `keda/crd.yaml`.
-pub fn manifest(name: &str) -> anyhow::Result<String> {
+/// The path of a manifest, such as `keda/crd.yaml`.
+pub fn manifest_path(name: &str) -> anyhow::Result<PathBuf> {
     let path = folder().join("manifests").join(name);
-    let text = std::fs::read_to_string(&path);
-    text.with_context(|| format!("{}: run `python3 scripts/setup.py cluster`", path.display()))
+    let advice = || format!("no {}: run `python3 scripts/setup.py cluster`", path.display());
+    path.is_file().then(|| path.clone()).with_context(advice)
+}
+
+/// The text of a manifest.
+pub fn manifest(name: &str) -> anyhow::Result<String> {
+    Ok(std::fs::read_to_string(manifest_path(name)?)?)
 }

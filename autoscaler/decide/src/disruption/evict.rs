@@ -4,35 +4,32 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{DisruptionPolicy, Drain, Steps, enough_stay, leaving};
+use super::{DisruptionPolicy, Drain, Extent, Leaving, Steps};
 use crate::{
-    cluster::{Observation, Pod, PodPhase, Workload},
+    cluster::{Pod, PodPhase, Workload},
     planner::{Action, Assumption, Reason, Step},
     units::{Millis, WorkloadName},
 };
 
 /// Adds the evictions that are due, first those that a deadline forces, then those that cost nothing, last the pods that
 /// were replaced for nothing because their node stays.
-pub(super) fn due(
-    policy: &DisruptionPolicy,
-    seen: &Observation,
-    drains: &[Drain<'_>],
-    steps: &mut Steps,
-) {
-    let mut tally = Tally::of(seen, drains);
+pub(super) fn due(policy: &DisruptionPolicy, leaving: &Leaving<'_>, steps: &mut Steps) {
+    let now = leaving.seen().at;
+    let mut tally = Tally::of(leaving);
     let last_call = |drain: &Drain<'_>, pod: &Pod| last_call(policy, drain, pod);
-    let (forced, free): (Vec<_>, Vec<_>) = leaving(seen, drains)
-        .partition(|(drain, pod)| last_call(drain, pod).is_some_and(|at| at <= seen.at));
-    steps.steps.extend(forced.iter().map(|(drain, pod)| tally.force(seen.at, drain, pod)));
+    let (forced, free): (Vec<_>, Vec<_>) =
+        leaving.pods().partition(|(drain, pod)| last_call(drain, pod).is_some_and(|at| at <= now));
+    steps.steps.extend(forced.iter().map(|(drain, pod)| tally.force(now, drain, pod)));
     for (drain, pod) in free {
-        if tally.may_go(pod) {
-            steps.steps.push(tally.release(seen.at, drain, pod));
+        let held = drain.extent == Extent::NoEviction && tally.serving(pod).is_some();
+        if tally.may_go(pod) && !held {
+            steps.steps.push(tally.release(now, drain, pod));
         } else {
             waiting(drain, steps);
             steps.wait_until = steps.wait_until.into_iter().chain(last_call(drain, pod)).min();
         }
     }
-    for pod in left_over(seen, drains) {
+    for pod in left_over(leaving) {
         if tally.spares(pod) {
             let assumes = tally.take(pod);
             let reasons = vec![tally.because(pod)];
@@ -42,11 +39,10 @@ pub(super) fn due(
 }
 
 /// The pods that are surged, and whose node is not emptied any more.
-fn left_over<'a>(seen: &'a Observation, drains: &[Drain<'_>]) -> impl Iterator<Item = &'a Pod> {
+fn left_over<'a>(leaving: &'a Leaving<'_>) -> impl Iterator<Item = &'a Pod> {
     let alive = |pod: &&Pod| pod.surged && pod.phase != PodPhase::Terminating;
-    let drained =
-        |pod: &&Pod| drains.iter().any(|drain| Some(&drain.node.name) == pod.node.as_ref());
-    seen.pods.iter().filter(alive).filter(move |pod| !drained(pod))
+    let leaves = |pod: &Pod| pod.node.as_ref().is_some_and(|node| leaving.nodes.contains(node));
+    leaving.seen().pods.iter().filter(alive).filter(move |pod| !leaves(pod))
 }
 
 /// The last moment at which the pod can be told to end and have its grace.
@@ -67,16 +63,16 @@ struct Serving {
 }
 
 impl<'a> Tally<'a> {
-    fn of(seen: &'a Observation, drains: &[Drain<'_>]) -> Self {
+    fn of(leaving: &Leaving<'a>) -> Self {
         let serving = |workload: &'a Workload| {
             let serving = Serving {
-                ready: seen.ready(&workload.name),
+                ready: leaving.index.ready(&workload.name),
                 wanted: workload.replicas_wanted.0,
-                enough_stay: enough_stay(seen, drains, workload),
+                enough_stay: leaving.enough_stay(workload),
             };
             (&workload.name, serving)
         };
-        Self(seen.workloads.iter().map(serving).collect())
+        Self(leaving.seen().workloads.iter().map(serving).collect())
     }
 
     /// What the pod serves for, if it serves.

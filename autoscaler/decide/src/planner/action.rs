@@ -30,6 +30,11 @@ pub enum Action {
         /// The node.
         node: NodeName,
     },
+    /// Keep the provisioner from giving the node back by itself.
+    Protect {
+        /// The node.
+        node: NodeName,
+    },
     /// Ask for a replacement of the pod, which goes on: its controller stops counting it and starts another.
     Surge {
         /// The pod to be replaced.
@@ -150,6 +155,7 @@ impl Action {
         match self {
             Self::Cordon { .. } => "cordon",
             Self::Uncordon { .. } => "uncordon",
+            Self::Protect { .. } => "protect",
             Self::Surge { .. } => "surge",
             Self::Evict { .. } => "evict",
             Self::Launch { .. } => "launch",
@@ -166,6 +172,7 @@ impl fmt::Display for Action {
         match self {
             Self::Cordon { node, .. } => write!(f, "cordon {node}"),
             Self::Uncordon { node } => write!(f, "uncordon {node}"),
+            Self::Protect { node } => write!(f, "let the provisioner leave {node} alone"),
             Self::Surge { pod } => write!(f, "ask for a replacement of {pod}"),
             Self::Evict { pod, by: None, .. } => write!(f, "evict {pod}"),
             Self::Evict { pod, by: Some(by), .. } => write!(f, "evict {pod} by {by}"),

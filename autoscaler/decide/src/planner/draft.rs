@@ -1,11 +1,16 @@
 //! A plan in the making: what every rule reads, and where it puts its steps.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::{Action, Memory, Plan, Policy, Reason, Snapshot, Step};
 use crate::{
-    cluster::{EndedBy, Node, NodePhase, Notice, NoticeKind, Observation},
-    disruption::{self, Drain},
+    cluster::{EndedBy, Index, Node, NodePhase, Notice, NoticeKind, Observation},
+    disruption::{self, Cause, Drain, Extent},
+    fleet::Room,
+    freshness::{Aged, Standing},
+    units::{Millis, NodeName},
 };
 
 /// A recommendation is a weaker sign than a loss, and wears off sooner.
@@ -14,17 +19,27 @@ const REBALANCE_WEIGHT: f64 = 0.75;
 pub(super) struct Draft<'a> {
     pub(super) policy: &'a Policy,
     pub(super) snapshot: &'a Snapshot,
+    pub(super) index: &'a Index<'a>,
     pub(super) memory: Memory,
     pub(super) drains: Vec<Drain<'a>>,
+    /// The nodes that may be given new pods or at least keep theirs, now or when they are ready.
+    pub(super) usable: Vec<&'a Node>,
+    pub(super) room: Room,
     pub(super) plan: Plan,
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(policy: &'a Policy, snapshot: &'a Snapshot, mut memory: Memory) -> Self {
-        memory.forget(policy, &snapshot.seen);
-        let (drains, refused) = disruption::drains(&policy.disruption, &snapshot.seen);
+    pub(super) fn new(
+        policy: &'a Policy,
+        snapshot: &'a Snapshot,
+        index: &'a Index<'a>,
+        mut memory: Memory,
+    ) -> Self {
+        memory.forget(policy, index);
+        let (drains, refused) = disruption::drains(&policy.disruption, index, &memory.moves);
+        let usable = usable(index.seen, &memory, &drains);
         let plan = Plan { refused, ..Plan::default() };
-        Self { policy, snapshot, memory, drains, plan }
+        Self { policy, snapshot, index, memory, drains, usable, room: Room::default(), plan }
     }
 
     pub(super) fn seen(&self) -> &'a Observation {
@@ -40,7 +55,7 @@ impl<'a> Draft<'a> {
         let seen = self.seen();
         let taken = seen.nodes.iter().filter_map(taken_by_provider);
         for notice in seen.notices.iter().cloned().chain(taken) {
-            let Some(node) = seen.nodes.iter().find(|node| node.name == notice.node) else {
+            let Some(node) = self.index.node(&notice.node) else {
                 continue;
             };
             let (known, weight) = match notice.kind {
@@ -56,13 +71,39 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Says so when prices are too old for anything to change for their sake.
+    pub(super) fn heed_price_age(&mut self) {
+        let standing = self.price_standing();
+        if standing != Standing::Fresh {
+            let expired = !standing.is_usable();
+            self.refuse(Reason::OldPrices { age_ms: self.snapshot.price_age_ms, expired });
+        }
+    }
+
+    pub(super) fn prices_are_fresh(&self) -> bool {
+        self.price_standing() == Standing::Fresh
+    }
+
+    fn price_standing(&self) -> Standing {
+        let now = self.snapshot.price_age_ms.unwrap_or_default();
+        let told = self.snapshot.price_age_ms.map(|_| Aged { value: (), at: Millis::ZERO });
+        self.policy.prices.judge(told.as_ref(), now)
+    }
+
     pub(super) fn empty_nodes(&mut self) {
-        let due = disruption::steps(&self.policy.disruption, self.seen(), &self.drains);
+        let due = disruption::steps(&self.policy.disruption, self.index, &self.drains);
         for step in due.steps {
             self.step(step);
         }
         self.plan.refused.extend(due.refused);
         self.wait(due.wait_until);
+        let advised = |drain: &&Drain<'_>| {
+            let begins = drain.node.cordoned.is_none() && drain.extent != Extent::Cordon;
+            begins && drain.cause == Cause::Rebalance
+        };
+        for drain in self.drains.iter().filter(advised) {
+            self.memory.moves.record(drain.node, self.snapshot.seen.at);
+        }
     }
 
     /// Adds a step, unless it was asked for a moment ago and the cluster may not show it yet. Is it new?
@@ -85,19 +126,13 @@ impl<'a> Draft<'a> {
         self.plan.wait_until = self.plan.wait_until.into_iter().chain(later).min();
     }
 
-    /// The nodes that may be given new pods, now or when they are ready.
-    pub(super) fn usable(&self) -> impl Iterator<Item = &'a Node> {
-        let leaves = |node: &Node| {
-            let terminate = Action::Terminate { node: node.name.clone() };
-            let drains = self.drains.iter().any(|drain| drain.node.name == node.name);
-            drains || self.memory.asked.contains_key(&terminate)
-        };
-        self.seen().nodes.iter().filter(move |node| node.is_alive() && !leaves(node))
-    }
-
     /// Launches that no observation shows yet.
     pub(super) fn unseen_launches(&self) -> impl Iterator<Item = &Action> {
         self.memory.asked.keys().filter(|action| matches!(action, Action::Launch { .. }))
+    }
+
+    pub(super) fn pods_on(&self, node: &Node) -> u32 {
+        u32::try_from(self.index.pods_on(&node.name).len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn finish(mut self) -> (Plan, Memory) {
@@ -105,6 +140,16 @@ impl<'a> Draft<'a> {
         self.wait(wakes_at);
         (self.plan, self.memory)
     }
+}
+
+fn usable<'a>(seen: &'a Observation, memory: &Memory, drains: &[Drain<'a>]) -> Vec<&'a Node> {
+    let drained = drains.iter().filter(|drain| drain.leaves()).map(|drain| &drain.node.name);
+    let given_back = memory.asked.keys().filter_map(|action| match action {
+        Action::Terminate { node } => Some(node),
+        _ => None,
+    });
+    let leaves: BTreeSet<&NodeName> = drained.chain(given_back).collect();
+    seen.nodes.iter().filter(|node| node.is_alive() && !leaves.contains(&node.name)).collect()
 }
 
 fn taken_by_provider(node: &Node) -> Option<Notice> {

@@ -1,6 +1,6 @@
 //! What is too much: nodes that were emptied, that stand empty, or that never came.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use jiff::Timestamp;
 
@@ -21,9 +21,14 @@ impl Draft<'_> {
         for drain in self.drains.clone() {
             self.give_back_drained(&drain);
         }
-        for node in self.usable().collect::<Vec<_>>() {
-            if !self.give_up(node) {
-                self.give_back_idle(node);
+        let mut room = room_by_kind(self.usable.iter().copied());
+        for node in self.usable.clone() {
+            // Without it, and without those that this plan gives back already, is there enough of its kind?
+            let kind = node.offering.capacity_type;
+            let others = room.get(&kind).copied().unwrap_or_default().saturating_sub(node.pods_max);
+            let surplus = others >= self.plan.split.of(kind);
+            if self.give_up(node) || (surplus && self.give_back_idle(node)) {
+                room.insert(kind, others);
             }
         }
     }
@@ -51,7 +56,24 @@ impl Draft<'_> {
         }
     }
 
-    /// Gives up a machine that did not become ready.
+    /// Keeps the provisioner from giving back what is left for the provider to take: an empty node is the first that it
+    /// would consolidate.
+    pub(super) fn protect(&mut self) {
+        for drain in self.drains.clone() {
+            let free_if_left =
+                drain.deadline().filter(|deadline| is_free_if_left(drain.node, *deadline));
+            if let Some(deadline) = free_if_left.filter(|_| !drain.node.protected) {
+                let node = drain.node.name.clone();
+                self.step(Step {
+                    action: Action::Protect { node: node.clone() },
+                    assumes: vec![Assumption::NodeAlive { node: node.clone() }],
+                    reasons: vec![Reason::RefundAhead { node, deadline }],
+                });
+            }
+        }
+    }
+
+    /// Gives up a machine that did not become ready. Is it late?
     fn give_up(&mut self, node: &Node) -> bool {
         let waited_ms = Millis::between(node.launched_at, self.now());
         let late =
@@ -64,72 +86,66 @@ impl Draft<'_> {
         late
     }
 
-    fn give_back_idle(&mut self, node: &Node) {
+    /// Gives back a node that has stood empty for long enough. Is it?
+    fn give_back_idle(&mut self, node: &Node) -> bool {
+        // What a provisioner bought for pods that wait is its own to give back.
+        if self.seen().provisioner.is_some() {
+            return false;
+        }
         let Some(since) = self.memory.empty_since.get(&node.name).copied() else {
-            return;
+            return false;
         };
-        if !self.is_surplus(node) {
-            return;
-        }
         let due = self.policy.empty_after_ms.after(since);
-        if due <= self.now() {
-            self.terminate(node, vec![Reason::Empty { node: node.name.clone(), since }]);
-        } else {
+        if due > self.now() {
             self.wait(Some(due));
+            return false;
         }
-    }
-
-    /// Is there enough of its kind without it, and without those that this plan gives back already?
-    fn is_surplus(&self, node: &Node) -> bool {
-        let kind = node.offering.capacity_type;
-        let others = self
-            .usable()
-            .filter(|other| other.offering.capacity_type == kind && other.name != node.name);
-        others.map(|other| other.pods_max).sum::<u32>() >= self.plan.split.of(kind)
+        self.terminate(node, vec![Reason::Empty { node: node.name.clone(), since }])
     }
 
     /// Begins to empty one node whose kind there is too much of, on demand first. The rest follows from its being
     /// cordoned. Nodes that stand empty already are given back sooner than others are emptied.
     pub(super) fn consolidate(&mut self) {
-        let busy = self.drains.iter().filter(|drain| drain.deadline().is_none()).count();
-        if busy >= self.policy.disruption.voluntary_max {
+        if self.voluntary_drains() >= self.policy.disruption.voluntary_max {
             return;
         }
-        let free: u32 = self.usable().map(|node| self.free_room(node)).sum();
+        let free: u32 = self.usable.iter().map(|node| self.free_room(node)).sum();
+        // Nodes that stand empty are given back anyway.
+        let busy = self.usable.iter().copied().filter(|node| self.pods_on(node) > 0);
+        let busy_room = room_by_kind(busy);
+        let surplus = |node: &Node| {
+            let kind = node.offering.capacity_type;
+            let room = busy_room.get(&kind).copied().unwrap_or_default();
+            room.saturating_sub(self.plan.split.of(kind))
+        };
         let movable = |node: &&Node| {
             let pods = self.pods_on(node);
             let elsewhere = free - self.free_room(node);
-            (1..=elsewhere).contains(&pods) && node.pods_max <= self.busy_surplus(node)
+            (1..=elsewhere).contains(&pods) && node.pods_max <= surplus(node)
         };
         let dearest = |node: &&Node| (Reverse(node.offering.capacity_type), node.name.clone());
-        if let Some(node) = self.usable().filter(movable).min_by_key(dearest) {
-            let reason = Reason::Surplus {
-                capacity_type: node.offering.capacity_type,
-                pods: self.busy_surplus(node),
-            };
-            let node = node.name.clone();
-            self.step(Step {
-                action: Action::Cordon { node: node.clone(), cause: CordonCause::Surplus },
-                assumes: vec![Assumption::NodeAlive { node }],
-                reasons: vec![reason],
-            });
+        if let Some(node) = self.usable.iter().copied().filter(movable).min_by_key(dearest) {
+            let (capacity_type, pods) = (node.offering.capacity_type, surplus(node));
+            self.give_up_surplus(node, vec![Reason::Surplus { capacity_type, pods }]);
         }
     }
 
-    /// How much more there is of its kind than is wanted, without nodes that stand empty.
-    fn busy_surplus(&self, node: &Node) -> u32 {
-        let kind = node.offering.capacity_type;
-        let busy = |other: &&Node| other.offering.capacity_type == kind && self.pods_on(other) > 0;
-        let room: u32 = self.usable().filter(busy).map(|other| other.pods_max).sum();
-        room.saturating_sub(self.plan.split.of(kind))
+    pub(super) fn voluntary_drains(&self) -> usize {
+        self.drains.iter().filter(|drain| drain.leaves() && drain.deadline().is_none()).count()
+    }
+
+    pub(super) fn give_up_surplus(&mut self, node: &Node, reasons: Vec<Reason>) {
+        let node = node.name.clone();
+        self.step(Step {
+            action: Action::Cordon { node: node.clone(), cause: CordonCause::Surplus },
+            assumes: vec![Assumption::NodeAlive { node }],
+            reasons,
+        });
     }
 
     fn free_room(&self, node: &Node) -> u32 {
-        if node.is_ready() { node.pods_max.saturating_sub(self.pods_on(node)) } else { 0 }
-    }
-
-    fn pods_on(&self, node: &Node) -> u32 {
-        u32::try_from(self.seen().pods_on(&node.name).count()).unwrap_or(u32::MAX)
+        let usable = node.is_ready() && node.cordoned.is_none();
+        if usable { node.pods_max.saturating_sub(self.pods_on(node)) } else { 0 }
     }
 
     fn terminate(&mut self, node: &Node, reasons: Vec<Reason>) -> bool {
@@ -143,6 +159,14 @@ impl Draft<'_> {
             reasons,
         })
     }
+}
+
+fn room_by_kind<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<CapacityType, u32> {
+    let mut room = BTreeMap::<_, u32>::new();
+    for node in nodes {
+        *room.entry(node.offering.capacity_type).or_default() += node.pods_max;
+    }
+    room
 }
 
 /// Will the provider take this node while its first hour is still free?

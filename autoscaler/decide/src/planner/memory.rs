@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Policy};
+use super::{Action, Policy, swap::SwapMemory};
 use crate::{
-    cluster::{CapacityType, Node, Observation, Offering},
+    cluster::{CapacityType, Index, Node, Offering},
+    disruption::Moves,
     fleet::FleetMemory,
     offers::{Marks, OfferPolicy},
     pairs,
-    units::NodeName,
+    units::{NodeName, PoolName},
 };
 
 /// What the planner remembers.
@@ -27,10 +28,19 @@ pub struct Memory {
     pub interrupted: BTreeSet<NodeName>,
     /// Nodes whose rebalance recommendation is marked.
     pub rebalanced: BTreeSet<NodeName>,
+    /// What was left lately on a mere recommendation.
+    #[serde(default)]
+    pub moves: Moves,
     /// Since when nodes have run nothing.
     pub empty_since: BTreeMap<NodeName, Timestamp>,
     /// How long the fleet has been as it is.
     pub fleet: FleetMemory,
+    /// When each pool of the provisioner was steered last.
+    #[serde(default)]
+    pub steered: BTreeMap<PoolName, Timestamp>,
+    /// The attempts to return to spot where a provisioner buys.
+    #[serde(default)]
+    pub swap: SwapMemory,
     /// Machines asked for so far; it numbers their names.
     pub launches: u32,
 }
@@ -63,22 +73,23 @@ impl Memory {
     }
 
     /// Drops what the observation has overtaken.
-    pub(super) fn forget(&mut self, policy: &Policy, seen: &Observation) {
-        let listed = |name: &NodeName| seen.nodes.iter().any(|node| &node.name == name);
-        let noticed = |name: &NodeName| seen.notices.iter().any(|notice| &notice.node == name);
+    pub(super) fn forget(&mut self, policy: &Policy, index: &Index<'_>) {
+        let now = index.seen.at;
+        let listed = |name: &NodeName| index.node(name).is_some();
         self.asked.retain(|action, asked_at| {
             let shown = matches!(action, Action::Launch { node, .. } if listed(node));
             // A clock that was set back must not make a request last for ever.
-            let fresh =
-                *asked_at <= seen.at && seen.at < policy.ask_again_after_ms.after(*asked_at);
+            let fresh = *asked_at <= now && now < policy.ask_again_after_ms.after(*asked_at);
             fresh && !shown
         });
-        self.interrupted.retain(|name| listed(name) || noticed(name));
-        self.rebalanced.retain(|name| listed(name) || noticed(name));
-        let empty = |node: &&Node| node.is_alive() && seen.pods_on(&node.name).next().is_none();
+        let known = |name: &NodeName| listed(name) || !index.notices(name).is_empty();
+        self.interrupted.retain(known);
+        self.rebalanced.retain(known);
+        self.moves.forget(policy.disruption.rebalance_every_ms, now);
         let since = std::mem::take(&mut self.empty_since);
-        let since = |node: &Node| since.get(&node.name).map_or(seen.at, |at| (*at).min(seen.at));
-        let empty = seen.nodes.iter().filter(empty);
+        let since = |node: &Node| since.get(&node.name).map_or(now, |at| (*at).min(now));
+        let empty = |node: &&Node| node.is_alive() && index.pods_on(&node.name).is_empty();
+        let empty = index.seen.nodes.iter().filter(empty);
         self.empty_since = empty.map(|node| (node.name.clone(), since(node))).collect();
     }
 }

@@ -1,6 +1,7 @@
 //! The one ordered list of what to do with the nodes: `plan(&Policy, &Snapshot, Memory) -> (Plan, Memory)`.
 //!
-//! The order is the policy: first what a notice forces, then what is missing, then what is too much.
+//! The order is the policy: first what a provisioner must know before anything makes it buy, then what a notice forces,
+//! then what is missing, then what is too much.
 
 mod action;
 mod draft;
@@ -8,6 +9,9 @@ mod give_back;
 mod memory;
 mod provision;
 mod reason;
+mod room;
+mod steer;
+mod swap;
 #[cfg(test)]
 mod tests;
 
@@ -20,13 +24,16 @@ pub use self::{
     action::{Action, Assumption, Plan, Step},
     memory::Memory,
     reason::Reason,
+    swap::{Swap, SwapMemory, Unlucky},
 };
 use crate::{
-    cluster::{Observation, Offering},
+    cluster::{Index, Observation, Offering},
     disruption::DisruptionPolicy,
     fleet::FleetPolicy,
+    freshness::Freshness,
     offers::OfferPolicy,
     pairs,
+    steering::SteeringPolicy,
     units::{Millis, UsdPerHour},
 };
 
@@ -39,6 +46,10 @@ pub struct Policy {
     pub fleet: FleetPolicy,
     /// How nodes are emptied.
     pub disruption: DisruptionPolicy,
+    /// How a provisioner is steered.
+    pub steering: SteeringPolicy,
+    /// How old prices may be: once they are stale nothing changes for the sake of a price.
+    pub prices: Freshness,
     /// Nodes that may be there at once, besides those that are being emptied.
     pub nodes_max: u32,
     /// A node that is not needed is given back after running nothing for so long.
@@ -57,15 +68,30 @@ pub struct Snapshot {
     /// The price of each offering now.
     #[serde(with = "pairs")]
     pub prices: BTreeMap<Offering, UsdPerHour>,
+    /// How long ago the market last told prices; none before it has.
+    #[serde(default)]
+    pub price_age_ms: Option<Millis>,
 }
 
 /// What to do now. The same input gives the same plan.
 pub fn plan(policy: &Policy, snapshot: &Snapshot, memory: Memory) -> (Plan, Memory) {
-    let mut draft = Draft::new(policy, snapshot, memory);
+    let index = Index::of(&snapshot.seen);
+    let mut draft = Draft::new(policy, snapshot, &index, memory);
     draft.heed_notices();
-    draft.empty_nodes();
-    draft.provision();
-    draft.consolidate();
+    draft.heed_price_age();
+    draft.split();
+    if let Some(provisioner) = &snapshot.seen.provisioner {
+        draft.steer(provisioner);
+        draft.follow_swap();
+        draft.hold_evictions();
+        draft.protect();
+        draft.empty_nodes();
+        draft.return_to_spot();
+    } else {
+        draft.empty_nodes();
+        draft.provision();
+        draft.consolidate();
+    }
     draft.give_back();
     draft.finish()
 }
@@ -76,6 +102,9 @@ impl Default for Policy {
             offers: OfferPolicy::default(),
             fleet: FleetPolicy::default(),
             disruption: DisruptionPolicy::default(),
+            steering: SteeringPolicy::default(),
+            // They are asked for every few minutes and change a few times a day.
+            prices: Freshness { warn: Millis::from_secs(3600), expired: Millis::from_secs(86_400) },
             nodes_max: 100,
             empty_after_ms: Millis::from_secs(60),
             launch_timeout_ms: Millis::from_secs(600),

@@ -39,7 +39,11 @@ impl Story {
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot { seen: self.world.now.clone(), prices: self.prices.clone() }
+        Snapshot {
+            seen: self.world.now.clone(),
+            prices: self.prices.clone(),
+            price_age_ms: Some(Millis::ZERO),
+        }
     }
 
     fn second(&self) -> i64 {

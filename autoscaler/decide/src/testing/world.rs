@@ -61,6 +61,7 @@ impl World {
         let now = self.now.at;
         match action {
             Action::Cordon { node, cause } => self.node(node).cordoned = Some(*cause),
+            Action::Protect { node } => self.node(node).protected = true,
             Action::Uncordon { node } => self.node(node).cordoned = None,
             Action::Launch { node: name, offering } => {
                 let mut new = node(name.as_str(), offering.clone(), now);

@@ -34,8 +34,8 @@ pub struct Kubernetes {
     )]
     pub kubernetes_services: Vec<Backend>,
 
-    /// Watches Nodes too, and chooses no endpoint on one that is about to go or does not answer. Needs list and watch
-    /// on nodes; =false does without.
+    /// Watches Nodes too: an endpoint on one that is about to go or does not answer is chosen only while no other of
+    /// its tier has a free slot. Needs list and watch on nodes; =false does without.
     #[arg(
         long,
         env = "SPOTSCALE_FRONT_KUBERNETES_NODES",

@@ -1,5 +1,5 @@
-//! `EndpointSlices` and what is known of Nodes in, endpoints out: which pods may be chosen, and why others may not. No
-//! I/O and no clock.
+//! `EndpointSlices` and what is known of Nodes in, endpoints out: which pods may be chosen, which of them last, and why
+//! others may not. No I/O and no clock.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use k8s_openapi::api::discovery::v1::{self as discovery, EndpointPort, EndpointS
 use spotscale_decide::admission::Tier;
 
 use super::config::{Port, Target};
-use crate::front::endpoint::{Endpoint, Protocol, parse_concurrency, parse_tier};
+use crate::front::endpoint::{Endpoint, Listed, Protocol, parse_concurrency, parse_tier};
 
 /// Put by Kubernetes on every `EndpointSlice`: the name of its Service.
 pub(super) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -32,7 +32,7 @@ const H2C: &str = "kubernetes.io/h2c";
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// In an order that depends on nothing but the objects.
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) endpoints: Vec<Listed>,
     pub(super) left_out: LeftOut,
     /// What an operator has to mend.
     pub(super) problems: BTreeSet<String>,
@@ -48,8 +48,6 @@ pub(super) enum Why {
     NotReady,
     /// It has been told to end.
     Terminating,
-    /// Its Node is about to go, and another one's pods are there.
-    UnderNotice,
 }
 
 /// One pod, put together from all slices that name it: it is in two while it moves between them, and in one per family
@@ -128,7 +126,6 @@ impl Listing {
     }
 
     fn choose(&mut self, service: &str, pods: Pods<'_>, is_under_notice: &impl Fn(&str) -> bool) {
-        let (mut leaving, mut staying) = (Vec::new(), Vec::new());
         for why in Why::ALL {
             self.leave_out(service, why, 0);
         }
@@ -136,26 +133,13 @@ impl Listing {
             match pod.ready {
                 _ if pod.is_terminating => self.leave_out(service, Why::Terminating, 1),
                 None => self.leave_out(service, Why::NotReady, 1),
-                Some(ready) if ready.node.is_some_and(is_under_notice) => {
-                    leaving.push(ready.endpoint);
-                }
-                Some(ready) => staying.push(ready.endpoint),
+                // Of a Node that does not answer this is right too: those of its pods that do not answer either are
+                // ejected, and the front knows that sooner than Kubernetes.
+                Some(Ready { node, endpoint, .. }) => self.endpoints.push(Listed {
+                    is_leaving: node.is_some_and(is_under_notice),
+                    endpoint: Endpoint { service: Some(service.to_owned()), ..endpoint },
+                }),
             }
-        }
-        for tier in [Tier::Gpu, Tier::Cpu] {
-            let of = |list: &[Endpoint]| -> Vec<Endpoint> {
-                list.iter().filter(|endpoint| endpoint.tier == tier).cloned().collect()
-            };
-            let (leaving, staying) = (of(&leaving), of(&staying));
-            // A tier that is about to go as a whole is still used: a request is better served there than held, and
-            // whether one of the other tier does instead is not for a Node's taint to say.
-            let (chosen, rest) =
-                if staying.is_empty() { (leaving, 0) } else { (staying, leaving.len()) };
-            self.leave_out(service, Why::UnderNotice, rest as u64);
-            let named = chosen.into_iter();
-            self.endpoints.extend(
-                named.map(|endpoint| Endpoint { service: Some(service.to_owned()), ..endpoint }),
-            );
         }
     }
 
@@ -236,14 +220,13 @@ impl Target {
 }
 
 impl Why {
-    pub(super) const ALL: [Self; 3] = [Self::NotReady, Self::Terminating, Self::UnderNotice];
+    pub(super) const ALL: [Self; 2] = [Self::NotReady, Self::Terminating];
 
     /// As metric labels spell it.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::NotReady => "not_ready",
             Self::Terminating => "terminating",
-            Self::UnderNotice => "node_under_notice",
         }
     }
 }

@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::Node;
 use spotscale_decide::disruption::INTERRUPTION_TAINT;
 
-/// Keys, and prefixes of keys, of taints whose Nodes get nothing new. Their effect does not matter.
+/// Keys, and prefixes of keys, of taints whose Nodes are the second choice. Their effect does not matter.
 const TAINTS: [&str; 10] = [
     INTERRUPTION_TAINT,
     // Karpenter, and its releases before 1.0.

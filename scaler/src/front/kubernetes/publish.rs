@@ -15,7 +15,7 @@ use super::{
     notice::Notices,
     watch::Contact,
 };
-use crate::front::{endpoint::Endpoint, source::Feed};
+use crate::front::{endpoint::Listed, source::Feed};
 
 /// Shortest pause between two lists, however much happens in the cluster. The first change never waits.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -37,7 +37,7 @@ pub(super) struct Publisher {
     /// notice stands.
     contacts: Vec<Arc<Contact>>,
     problems: BTreeSet<String>,
-    endpoints: Sender<Vec<Endpoint>>,
+    endpoints: Sender<Vec<Listed>>,
     left_out: Sender<LeftOut>,
     is_listed: Sender<bool>,
 }

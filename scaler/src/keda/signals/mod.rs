@@ -21,12 +21,11 @@ use serde::{Serialize, Serializer};
 use spotscale_decide::{
     freshness::Aged,
     replicas::{GpuPolicy, PricePolicy},
-    units::Millis,
+    units::{Millis, Span},
 };
 use tokio::sync::Notify;
 
 use super::{config::ConfigError, lock, trigger::NamedQueries};
-use crate::span::Span;
 pub(crate) use refresh::Refresher;
 
 /// Flags of the Prometheus signals.

@@ -36,6 +36,8 @@ pub struct Machine {
     pub taints: Vec<Taint>,
     /// Capacity, all of it allocatable: `cpu`, `memory`, `nvidia.com/gpu`.
     pub resources: BTreeMap<String, Quantity>,
+    /// How the cloud calls it.
+    pub provider_id: String,
 }
 
 impl Machine {
@@ -46,6 +48,7 @@ impl Machine {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             resources: BTreeMap::new(),
+            provider_id: format!("test:///{name}"),
         };
         machine.resource("cpu", "64").resource("memory", "256Gi").resource("pods", "110")
     }
@@ -62,11 +65,44 @@ impl Machine {
         self
     }
 
+    /// Called so by its cloud, for example `aws:///us-east-1a/i-0123456789abcdef0`.
+    pub fn provider_id(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.provider_id);
+        self
+    }
+
     /// With a taint.
     pub fn taint(mut self, key: &str, value: &str, effect: &str) -> Self {
         let (key, value, effect) = (key.to_owned(), Some(value.to_owned()), effect.to_owned());
         self.taints.push(Taint { key, value, effect, time_added: None });
         self
+    }
+
+    /// Its Node object, without a status.
+    pub(crate) fn node(&self) -> Node {
+        let name = &self.name;
+        let mut labels = self.labels.clone();
+        for (key, value) in [
+            ("kubernetes.io/hostname", name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", "amd64"),
+        ] {
+            labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        let taints = self.taints.clone();
+        Node {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some(labels),
+                ..ObjectMeta::default()
+            },
+            spec: Some(NodeSpec {
+                provider_id: Some(self.provider_id.clone()),
+                taints: Some(taints).filter(|taints| !taints.is_empty()),
+                ..NodeSpec::default()
+            }),
+            status: None,
+        }
     }
 }
 
@@ -105,7 +141,7 @@ impl Host {
     pub(super) async fn register(&self, client: &Client) -> kube::Result<()> {
         let nodes = Api::<Node>::all(client.clone());
         let params = PatchParams::apply(MANAGER).force();
-        nodes.patch(&self.machine.name, &params, &Patch::Apply(self.node())).await?;
+        nodes.patch(&self.machine.name, &params, &Patch::Apply(self.machine.node())).await?;
         self.beat(client).await
     }
 
@@ -126,35 +162,9 @@ impl Host {
         let leases = Api::<Lease>::namespaced(client.clone(), "kube-node-lease");
         leases.patch(&self.machine.name, &params, &Patch::Apply(self.lease())).await?;
         let nodes = Api::<Node>::all(client.clone());
-        let status = Node { spec: None, status: Some(self.status()), ..self.node() };
+        let status = Node { spec: None, status: Some(self.status()), ..self.machine.node() };
         nodes.patch_status(&self.machine.name, &params, &Patch::Apply(status)).await?;
         Ok(())
-    }
-
-    fn node(&self) -> Node {
-        let name = &self.machine.name;
-        let mut labels = self.machine.labels.clone();
-        for (key, value) in [
-            ("kubernetes.io/hostname", name.as_str()),
-            ("kubernetes.io/os", "linux"),
-            ("kubernetes.io/arch", "amd64"),
-        ] {
-            labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
-        }
-        let taints = self.machine.taints.clone();
-        Node {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                labels: Some(labels),
-                ..ObjectMeta::default()
-            },
-            spec: Some(NodeSpec {
-                provider_id: Some(format!("test:///{name}")),
-                taints: Some(taints).filter(|taints| !taints.is_empty()),
-                ..NodeSpec::default()
-            }),
-            status: None,
-        }
     }
 
     fn status(&self) -> NodeStatus {

@@ -70,7 +70,7 @@ fn listing(targets: &[Target], slices: Vec<EndpointSlice>, leaving: &[&str]) -> 
 }
 
 fn addresses(listing: &Listing) -> Vec<&str> {
-    listing.endpoints.iter().map(|endpoint| endpoint.authority.as_str()).collect()
+    listing.endpoints.iter().map(|listed| listed.endpoint.authority.as_str()).collect()
 }
 
 /// Of the one Service `resnet`.
@@ -159,14 +159,17 @@ fn the_port_is_the_named_one_or_http_or_the_only_one() {
 fn http2_is_spoken_where_the_port_says_so() {
     let mut h2c = slice("resnet", vec![pod("a", "10.0.0.1")]);
     h2c.ports = Some(vec![EndpointPort { app_protocol: Some(H2C.to_owned()), ..port("http", 1) }]);
-    assert_eq!(resnet(vec![h2c], &[]).endpoints[0].protocol, Protocol::H2c);
+    assert_eq!(resnet(vec![h2c], &[]).endpoints[0].endpoint.protocol, Protocol::H2c);
 }
 
 #[test]
 fn a_flag_goes_before_a_label_and_a_wrong_label_is_a_problem() {
     let own = || slice("resnet", vec![pod("a", "10.0.0.1")]);
     let both = labelled(labelled(own(), TIER_LABEL, "cpu"), CONCURRENCY_LABEL, "4");
-    let traits = |listing: &Listing| (listing.endpoints[0].tier, listing.endpoints[0].concurrency);
+    let traits = |listing: &Listing| {
+        let endpoint = &listing.endpoints[0].endpoint;
+        (endpoint.tier, endpoint.concurrency)
+    };
     let (four, two) = (NonZeroU32::new(4), NonZeroU32::new(2));
     assert_eq!(traits(&resnet(vec![own()], &[])), (Tier::Gpu, None));
     assert_eq!(traits(&resnet(vec![both.clone()], &[])), (Tier::Cpu, four));
@@ -178,30 +181,18 @@ fn a_flag_goes_before_a_label_and_a_wrong_label_is_a_problem() {
 }
 
 #[test]
-fn a_pod_on_a_node_under_notice_is_left_out_while_its_tier_has_another() {
-    let tiers = [target("gpu"), Target { tier: Some(Tier::Cpu), ..target("cpu") }];
-    let slices = || {
-        let gpus = vec![pod("a", "10.0.0.1"), pod("b", "10.0.0.2")];
-        vec![slice("gpu", gpus), slice("cpu", vec![pod("c", "10.0.0.3")])]
-    };
-    for (leaving, listed, left_out) in [
-        (&[][..], &["10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"][..], 0),
-        (&["a"], &["10.0.0.2:8000", "10.0.0.3:8000"], 1),
-        // A cpu that stays is no reason to give up the last gpu.
-        (&["a", "b"], &["10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"], 0),
-        (&["a", "b", "c"], &["10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"], 0),
-    ] {
-        let found = listing(&tiers, slices(), leaving);
-        assert_eq!(addresses(&found), listed, "{leaving:?}");
-        assert_eq!(count(&found, Why::UnderNotice), left_out, "{leaving:?}");
+fn a_pod_on_a_node_under_notice_is_listed_as_leaving() {
+    let slices = || vec![slice("resnet", vec![pod("a", "10.0.0.1"), pod("b", "10.0.0.2")])];
+    for (under_notice, leaving) in
+        [(&[][..], [false, false]), (&["a"], [true, false]), (&["a", "b"], [true, true])]
+    {
+        let found = resnet(slices(), under_notice);
+        let kinds: Vec<_> = found.endpoints.iter().map(|listed| listed.is_leaving).collect();
+        assert_eq!(kinds, leaving, "{under_notice:?}");
     }
-}
-
-#[test]
-fn an_unready_pod_that_stays_does_not_stand_for_one_that_goes() {
-    let unready = with(pod("b", "10.0.0.2"), Some(false), None);
-    let found = resnet(vec![slice("resnet", vec![pod("a", "10.0.0.1"), unready])], &["a"]);
-    assert_eq!(addresses(&found), ["10.0.0.1:8000"]);
+    let nowhere = discovery::Endpoint { node_name: None, ..pod("a", "10.0.0.1") };
+    let found = resnet(vec![slice("resnet", vec![nowhere])], &["a"]);
+    assert!(!found.endpoints[0].is_leaving);
 }
 
 #[test]
@@ -211,7 +202,8 @@ fn endpoints_carry_their_service_and_come_in_one_order() {
     let one = listing(&services, vec![slice("resnet", pods.clone())], &[]);
     let split = pods.into_iter().rev().map(|pod| slice("resnet", vec![pod])).collect();
     assert_eq!(one.endpoints, listing(&services, split, &[]).endpoints);
-    let of: Vec<_> = one.endpoints.iter().map(|e| e.service.as_deref().unwrap()).collect();
+    let of: Vec<_> =
+        one.endpoints.iter().map(|listed| listed.endpoint.service.as_deref().unwrap()).collect();
     assert_eq!(of, ["a", "a", "b", "b"]);
 }
 

@@ -1,19 +1,15 @@
-//! A span of time as flags spell it: `500ms`, `30s`, `5m`.
+//! A span of time as the flags of every role spell it: `500ms`, `30s`, `5m`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use jiff::SignedDuration;
 use serde::{Serialize, Serializer};
-use spotscale_decide::units::Millis;
+
+use super::{Millis, UnitError};
 
 /// A span of time, never negative. Read and printed the way people write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
-
-/// Text that is not a span of time.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not a span of time such as 500ms, 30s or 5m")]
-pub struct SpanError(String);
 
 impl Span {
     /// The same span in the unit that decisions are made in.
@@ -23,10 +19,10 @@ impl Span {
 }
 
 impl FromStr for Span {
-    type Err = SpanError;
+    type Err = UnitError;
 
-    fn from_str(text: &str) -> Result<Self, SpanError> {
-        let refuse = || SpanError(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let refuse = || UnitError::new(text, "a span of time such as 500ms, 30s or 5m");
         let signed: SignedDuration = text.parse().map_err(|_| refuse())?;
         Duration::try_from(signed).map(Self).map_err(|_| refuse())
     }

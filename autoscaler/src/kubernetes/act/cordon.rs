@@ -1,0 +1,135 @@
+//! Nothing new on a node, and the way back. What a person cordoned stays cordoned.
+
+use k8s_openapi::api::core::v1::{Node, Taint};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
+use spotscale_decide::{cluster::CordonCause, disruption::INTERRUPTION_TAINT, units::NodeName};
+
+use super::call;
+use crate::{
+    cluster::{Applied, ClusterError},
+    kubernetes::names::CORDONED_BEFORE,
+};
+
+/// Marks the node unschedulable and taints it, in one write.
+pub(super) async fn cordon(
+    client: &Client,
+    node: &NodeName,
+    cause: CordonCause,
+) -> Result<Applied, ClusterError> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let written = call::change(&nodes, node.as_str(), |node| Ok(cordoning(node, cause))).await?;
+    Ok(written.into())
+}
+
+/// Takes both away again, if they are ours.
+pub(super) async fn uncordon(client: &Client, node: &NodeName) -> Result<Applied, ClusterError> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let written = call::change(&nodes, node.as_str(), |node| Ok(uncordoning(node))).await?;
+    Ok(written.into())
+}
+
+fn cordoning(node: &Node, cause: CordonCause) -> Option<Value> {
+    let was_unschedulable = is_unschedulable(node);
+    let taint = Taint {
+        key: INTERRUPTION_TAINT.to_owned(),
+        value: Some(value(cause).to_owned()),
+        effect: "NoSchedule".to_owned(),
+        time_added: None,
+    };
+    let ours = taints(node).iter().find(|known| known.key == INTERRUPTION_TAINT);
+    let same = |ours: &Taint| ours.value == taint.value && ours.effect == taint.effect;
+    if was_unschedulable && ours.is_some_and(same) {
+        return None;
+    }
+    let taints: Vec<_> = others(node).chain([&taint]).collect();
+    let mut patch = json!({ "metadata": {}, "spec": { "unschedulable": true, "taints": taints } });
+    if was_unschedulable && ours.is_none() {
+        patch["metadata"]["annotations"] = json!({ CORDONED_BEFORE: "true" });
+    }
+    Some(patch)
+}
+
+fn uncordoning(node: &Node) -> Option<Value> {
+    if taints(node).iter().all(|taint| taint.key != INTERRUPTION_TAINT) {
+        return None;
+    }
+    let by_a_person = node.annotations().contains_key(CORDONED_BEFORE);
+    Some(json!({
+        "metadata": { "annotations": { CORDONED_BEFORE: Value::Null } },
+        "spec": {
+            "unschedulable": by_a_person && is_unschedulable(node),
+            "taints": others(node).collect::<Vec<_>>(),
+        },
+    }))
+}
+
+fn is_unschedulable(node: &Node) -> bool {
+    node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true)
+}
+
+fn taints(node: &Node) -> &[Taint] {
+    node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
+}
+
+/// Kubernetes keeps a taint of its own beside `unschedulable`, and takes it away by itself.
+fn others(node: &Node) -> impl Iterator<Item = &Taint> {
+    taints(node).iter().filter(|taint| taint.key != INTERRUPTION_TAINT)
+}
+
+const fn value(cause: CordonCause) -> &'static str {
+    match cause {
+        CordonCause::Notice => "notice",
+        CordonCause::Surplus => "surplus",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(spec: &Value, annotations: &Value) -> Node {
+        serde_json::from_value(json!({ "metadata": { "annotations": annotations }, "spec": spec }))
+            .unwrap()
+    }
+
+    fn ours(value: &str) -> Value {
+        json!({ "key": INTERRUPTION_TAINT, "value": value, "effect": "NoSchedule" })
+    }
+
+    fn gpu() -> Value {
+        json!({ "key": "nvidia.com/gpu", "value": "true", "effect": "NoSchedule" })
+    }
+
+    #[test]
+    fn a_cordon_is_one_write_that_keeps_what_others_wrote() {
+        let none = json!({});
+        let patch = cordoning(&node(&json!({ "taints": [gpu()] }), &none), CordonCause::Notice);
+        let expected = json!({
+            "metadata": {},
+            "spec": { "unschedulable": true, "taints": [gpu(), ours("notice")] },
+        });
+        assert_eq!(patch, Some(expected));
+        let done = node(&json!({ "unschedulable": true, "taints": [ours("notice")] }), &none);
+        assert_eq!(cordoning(&done, CordonCause::Notice), None);
+        let surplus = cordoning(&done, CordonCause::Surplus).unwrap();
+        assert_eq!(surplus["spec"]["taints"], json!([ours("surplus")]));
+        assert_eq!(surplus["metadata"], none, "the cordon was ours before");
+        let half = node(&json!({ "taints": [ours("notice")] }), &none);
+        assert!(cordoning(&half, CordonCause::Notice).is_some(), "somebody uncordoned it");
+    }
+
+    #[test]
+    fn what_a_person_cordoned_stays_cordoned() {
+        let (none, kept) = (json!({}), json!({ CORDONED_BEFORE: "true" }));
+        let person = node(&json!({ "unschedulable": true }), &none);
+        let patch = cordoning(&person, CordonCause::Notice).unwrap();
+        assert_eq!(patch["metadata"]["annotations"], kept);
+        let spec = json!({ "unschedulable": true, "taints": [gpu(), ours("notice")] });
+        let back = json!({ "unschedulable": true, "taints": [gpu()] });
+        assert_eq!(uncordoning(&node(&spec, &kept)).unwrap()["spec"], back);
+        let back = json!({ "unschedulable": false, "taints": [gpu()] });
+        assert_eq!(uncordoning(&node(&spec, &none)).unwrap()["spec"], back);
+        assert_eq!(uncordoning(&person), None, "it is not ours");
+    }
+}

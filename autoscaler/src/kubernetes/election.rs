@@ -1,0 +1,273 @@
+//! Who acts: of all instances the one that holds the Lease.
+//!
+//! Clocks of two machines are never compared. The holder stops acting a fixed time after it *began* its last successful
+//! renewal; another takes the Lease only when it has itself *seen* it unchanged for longer than that. Both are spans of
+//! each one's own clock that never goes back. (Ready-made elections compare the renewal's wall-clock time, written by
+//! another machine, with their own: with clocks that differ, two would act.)
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{Api, Client, ResourceExt as _, api::PostParams};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use super::act::failed;
+use crate::{cluster::ClusterError, gate::Gate};
+
+/// The Lease, and who wants it.
+#[derive(Debug, Clone)]
+pub struct ElectionConfig {
+    /// Where the Lease is.
+    pub namespace: String,
+    /// What it is called.
+    pub name: String,
+    /// This instance and no other, nor an earlier one of the same pod.
+    pub identity: String,
+    /// A Lease that was not renewed for so long may be taken.
+    pub lease: Duration,
+    /// Its holder acts for so long after a renewal. What it began then has the rest of `lease` to end.
+    pub act_for: Duration,
+    /// Time between two renewals, and between two looks of those who wait.
+    pub renew_every: Duration,
+}
+
+/// This instance's part in the election.
+#[derive(Debug)]
+pub struct Election {
+    tenure: watch::Receiver<Option<Tenure>>,
+    end: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// The right to act, for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tenure {
+    /// Counts the times that it was won anew.
+    term: u64,
+    until: Instant,
+}
+
+struct Candidate {
+    leases: Api<Lease>,
+    config: ElectionConfig,
+    seen: Option<Seen>,
+    terms: u64,
+    tenure: watch::Sender<Option<Tenure>>,
+}
+
+/// A state of the Lease, and since when it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    version: Option<String>,
+    at: Instant,
+}
+
+/// What may be done with a Lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    Renew,
+    Take,
+    Leave,
+}
+
+// === impl ElectionConfig ===
+
+impl ElectionConfig {
+    /// With times by which another acts at most 15 s after the holder has died.
+    pub fn new(namespace: &str, name: &str, identity: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            lease: Duration::from_secs(10),
+            act_for: Duration::from_secs(6),
+            renew_every: Duration::from_secs(2),
+        }
+    }
+}
+
+// === impl Tenure ===
+
+impl Tenure {
+    fn lasts(&self) -> bool {
+        Instant::now() < self.until
+    }
+}
+
+// === impl Election ===
+
+impl Election {
+    /// Runs for the Lease until [`Self::release`].
+    pub fn start(client: Client, config: ElectionConfig) -> Self {
+        let (tenure, of_ours) = watch::channel(None);
+        let leases = Api::namespaced(client, &config.namespace);
+        let candidate = Candidate { leases, config, seen: None, terms: 0, tenure };
+        let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(candidate.run(end.clone()));
+        tasks.close();
+        Self { tenure: of_ours, end, tasks }
+    }
+
+    /// Lets another lead at once. To be called when nothing is being done any more.
+    pub async fn release(&self) {
+        self.end.cancel();
+        self.tasks.wait().await;
+    }
+
+    /// Waits until this instance leads.
+    pub async fn won(&self) {
+        let mut tenure = self.tenure.clone();
+        // An error is the end of the election: then nobody is told anything any more.
+        if tenure.wait_for(|tenure| tenure.is_some_and(|tenure| tenure.lasts())).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Gate for Election {
+    fn term(&self) -> Option<u64> {
+        self.tenure.borrow().filter(Tenure::lasts).map(|tenure| tenure.term)
+    }
+}
+
+impl Drop for Election {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+// === impl Candidate ===
+
+impl Candidate {
+    async fn run(mut self, end: CancellationToken) {
+        while end.run_until_cancelled(self.turn()).await.is_some() {}
+        self.give_up().await;
+    }
+
+    /// One try, and the time until the next.
+    async fn turn(&mut self) {
+        let began = Instant::now();
+        match timeout(self.config.renew_every, self.try_once()).await {
+            Ok(Ok(true)) => self.hold(began),
+            Ok(Ok(false)) => self.lose(),
+            // What was had is kept until it runs out.
+            Ok(Err(error)) => warn!(%error, "the lease was not renewed"),
+            Err(_) => warn!("the lease was not renewed: no answer"),
+        }
+        sleep_until(began + self.config.renew_every).await;
+    }
+
+    fn hold(&mut self, began: Instant) {
+        let before = self.tenure.borrow().filter(Tenure::lasts);
+        if before.is_none() {
+            self.terms += 1;
+            info!(identity = self.config.identity, term = self.terms, "this instance leads");
+        }
+        let until = began + self.config.act_for;
+        self.tenure.send_replace(Some(Tenure { term: self.terms, until }));
+    }
+
+    fn lose(&self) {
+        if self.tenure.send_replace(None).is_some() {
+            warn!(identity = self.config.identity, "another instance leads");
+        }
+    }
+
+    /// Is the Lease ours now?
+    async fn try_once(&mut self) -> Result<bool, ClusterError> {
+        let name = self.config.name.clone();
+        let Some(lease) = self.leases.get_opt(&name).await.map_err(|error| failed(&error))? else {
+            let new = self.lease(None, Claim::Take);
+            return written(self.leases.create(&PostParams::default(), &new).await);
+        };
+        let claim = self.claim(&lease, Instant::now());
+        if claim == Claim::Leave {
+            return Ok(false);
+        }
+        let ours = self.lease(Some(&lease), claim);
+        written(self.leases.replace(&name, &PostParams::default(), &ours).await)
+    }
+
+    fn claim(&mut self, lease: &Lease, now: Instant) -> Claim {
+        let version = lease.resource_version();
+        let seen = self.seen.take().filter(|seen| seen.version == version);
+        let seen = self.seen.insert(seen.unwrap_or(Seen { version, at: now }));
+        let spec = lease.spec.as_ref();
+        let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+        let told = spec.and_then(|spec| u64::try_from(spec.lease_duration_seconds?).ok());
+        let lasts = told.map_or(self.config.lease, Duration::from_secs).max(self.config.lease);
+        if holder == self.config.identity {
+            Claim::Renew
+        } else if holder.is_empty() || now.duration_since(seen.at) > lasts {
+            Claim::Take
+        } else {
+            Claim::Leave
+        }
+    }
+
+    /// The Lease as ours. It carries the version that it was made from, so that only one of two takes it.
+    fn lease(&self, now: Option<&Lease>, claim: Claim) -> Lease {
+        let before = now.and_then(|lease| lease.spec.clone()).unwrap_or_default();
+        let moment = Some(MicroTime(Timestamp::now()));
+        let transitions = before.lease_transitions.unwrap_or(0);
+        let (acquire_time, lease_transitions) = match claim {
+            Claim::Take => (moment.clone(), Some(transitions.saturating_add(1))),
+            Claim::Renew | Claim::Leave => (before.acquire_time, Some(transitions)),
+        };
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(self.config.name.clone()),
+                resource_version: now.and_then(Lease::resource_version),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.config.identity.clone()),
+                lease_duration_seconds: i32::try_from(self.config.lease.as_secs()).ok(),
+                acquire_time,
+                renew_time: moment,
+                lease_transitions,
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+
+    /// Without an answer another waits, as after a crash.
+    async fn give_up(&mut self) {
+        let led = self.tenure.send_replace(None).is_some();
+        if led && timeout(self.config.renew_every, self.free()).await.is_err() {
+            warn!("the lease was not given up: no answer");
+        }
+    }
+
+    async fn free(&self) {
+        let name = &self.config.name;
+        let Ok(Some(mut lease)) = self.leases.get_opt(name).await else {
+            return;
+        };
+        let spec = lease.spec.get_or_insert_default();
+        if spec.holder_identity.as_ref() == Some(&self.config.identity) {
+            spec.holder_identity = Some(String::new());
+            if let Err(error) = self.leases.replace(name, &PostParams::default(), &lease).await {
+                warn!(%error, "the lease was not given up");
+            }
+        }
+    }
+}
+
+/// Somebody else was faster where the API server speaks of a conflict.
+fn written<T>(outcome: kube::Result<T>) -> Result<bool, ClusterError> {
+    match outcome {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(failed(&error)),
+    }
+}

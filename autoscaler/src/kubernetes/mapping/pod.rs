@@ -1,0 +1,239 @@
+//! Pods, and the Deployments that keep them.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+use spotscale_decide::{
+    cluster::{self, PodPhase, Workload},
+    units::{Millis, Replicas, WorkloadName},
+};
+
+use crate::kubernetes::{
+    kinds::{self, Deployment, Object, Pod},
+    names,
+};
+
+/// What Kubernetes takes where a pod does not say.
+const GRACE_DEFAULT: u64 = 30;
+/// A pod that is still there so long after its grace has no kubelet that would end it.
+const STUCK_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// What a template hash ends in when its pod was released.
+pub(in crate::kubernetes) const SURGED_SUFFIX: &str = "-surged";
+
+/// Where a pod can matter: on our nodes, and as a replica of our workloads.
+#[derive(Default)]
+pub(in crate::kubernetes) struct Placement<'a> {
+    /// By name.
+    pub(in crate::kubernetes) nodes: HashSet<&'a str>,
+    /// By namespace and name.
+    pub(in crate::kubernetes) workloads: HashMap<(&'a str, &'a str), WorkloadName>,
+}
+
+/// A Deployment that was selected.
+pub(in crate::kubernetes) fn workload(deployment: &Object<Deployment>) -> Option<Workload> {
+    let namespace = deployment.metadata.namespace.as_deref()?;
+    let name = workload_name(namespace, &deployment.name_any())?;
+    // Where nothing is said Kubernetes keeps one.
+    Some(Workload { name, replicas_wanted: Replicas(deployment.spec.replicas.unwrap_or(1)) })
+}
+
+/// A pod that matters and is not gone: one of a workload, or one in the way on a node of ours that can be evicted.
+pub(in crate::kubernetes) fn pod(
+    pod: &Object<Pod>,
+    placement: &Placement<'_>,
+    now: Timestamp,
+) -> Option<cluster::Pod> {
+    let is_over = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
+    if is_over || is_stuck(pod, now) || stays_with_its_node(pod) {
+        return None;
+    }
+    let namespace = pod.metadata.namespace.as_deref()?;
+    let name = pod.metadata.name.as_deref()?;
+    let is_surged = pod.annotations().contains_key(names::SURGED);
+    let deployment = deployment_of(pod);
+    let known = deployment.and_then(|name| placement.workloads.get(&(namespace, name)));
+    // Who was released has nobody else to end it, whatever became of its Deployment.
+    let released = || deployment.filter(|_| is_surged).and_then(|n| workload_name(namespace, n));
+    let workload = known.cloned().or_else(released);
+    let node = pod.spec.node_name.as_deref().filter(|name| !name.is_empty());
+    let is_in_the_way = node.is_some_and(|node| placement.nodes.contains(node));
+    if workload.is_none() && (!is_in_the_way || !pod.spec.tolerations.is_empty()) {
+        return None;
+    }
+    let grace = pod.spec.termination_grace_period_seconds.unwrap_or(GRACE_DEFAULT);
+    Some(cluster::Pod {
+        name: format!("{namespace}/{name}").try_into().ok()?,
+        workload,
+        node: node.and_then(|node| node.parse().ok()),
+        phase: phase(pod, node),
+        surged: is_surged,
+        grace_ms: Millis::from_secs(grace),
+    })
+}
+
+/// The ReplicaSet that keeps a pod, or kept it before it was released.
+fn replica_set_of(pod: &Object<Pod>) -> Option<&str> {
+    let released = pod.annotations().get(names::SURGED).map(String::as_str);
+    let kept = || {
+        let owner = controller(pod)?;
+        (owner.0 == "ReplicaSet").then_some(owner.1)
+    };
+    released.or_else(kept)
+}
+
+/// The Deployment of a pod: its ReplicaSet's name less the template's hash.
+fn deployment_of(pod: &Object<Pod>) -> Option<&str> {
+    let hash = pod.labels().get(names::TEMPLATE_HASH)?;
+    let hash = hash.strip_suffix(SURGED_SUFFIX).unwrap_or(hash);
+    replica_set_of(pod)?.strip_suffix(hash)?.strip_suffix('-')
+}
+
+/// Its kind and its name.
+fn controller(pod: &Object<Pod>) -> Option<(&str, &str)> {
+    let mut owners = pod.owner_references().iter();
+    let owner = owners.find(|owner| owner.controller == Some(true))?;
+    Some((&owner.kind, &owner.name))
+}
+
+/// A DaemonSet's pod would come back at once; a file's cannot be evicted.
+fn stays_with_its_node(pod: &Object<Pod>) -> bool {
+    let kind = controller(pod).map(|(kind, _)| kind);
+    matches!(kind, Some("DaemonSet" | "Node")) || pod.annotations().contains_key(names::MIRROR)
+}
+
+/// The deletion's time is that of the end of the grace.
+fn is_stuck(pod: &Object<Pod>, now: Timestamp) -> bool {
+    let ends_at = pod.metadata.deletion_timestamp.as_ref();
+    ends_at.is_some_and(|ends_at| now.duration_since(ends_at.0) > STUCK_AFTER)
+}
+
+fn phase(pod: &Object<Pod>, node: Option<&str>) -> PodPhase {
+    if pod.metadata.deletion_timestamp.is_some() {
+        PodPhase::Terminating
+    } else if node.is_none() {
+        PodPhase::Pending
+    } else if kinds::holds(&pod.status.conditions, "Ready") {
+        PodPhase::Ready
+    } else {
+        PodPhase::Starting
+    }
+}
+
+fn workload_name(namespace: &str, name: &str) -> Option<WorkloadName> {
+    format!("{namespace}/{name}").try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kubernetes::mapping::testing::{at, object, with};
+
+    fn a_pod() -> Value {
+        json!({
+            "metadata": {
+                "name": "resnet-5d4f-abcde", "namespace": "vision",
+                "labels": { "app": "resnet", "pod-template-hash": "5d4f" },
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "resnet-5d4f",
+                    "uid": "1", "controller": true,
+                }],
+            },
+            "spec": { "nodeName": "a", "terminationGracePeriodSeconds": 45 },
+            "status": {
+                "phase": "Running",
+                "conditions": [{ "type": "Ready", "status": "True" }],
+            },
+        })
+    }
+
+    fn seen(text: &Value) -> Option<cluster::Pod> {
+        let name = "vision/resnet".parse().unwrap();
+        let placement = Placement {
+            nodes: HashSet::from(["a"]),
+            workloads: HashMap::from([(("vision", "resnet"), name)]),
+        };
+        pod(&object(text), &placement, at(1000))
+    }
+
+    fn owned_by(kind: &str) -> Value {
+        with(a_pod(), "/metadata/ownerReferences/0/kind", kind.into())
+    }
+
+    #[test]
+    fn a_replica_is_known_by_its_replica_set() {
+        let pod = seen(&a_pod()).unwrap();
+        assert_eq!(pod.name.as_str(), "vision/resnet-5d4f-abcde");
+        assert_eq!(pod.workload.unwrap().as_str(), "vision/resnet");
+        assert_eq!((pod.phase, pod.surged), (PodPhase::Ready, false));
+        assert_eq!((pod.node.unwrap().as_str(), pod.grace_ms), ("a", Millis::from_secs(45)));
+    }
+
+    #[test]
+    fn the_phase_is_the_first_that_holds() {
+        let phase = |text: &Value| seen(text).unwrap().phase;
+        let starting = with(a_pod(), "/status/conditions/0/status", "False".into());
+        assert_eq!(phase(&starting), PodPhase::Starting);
+        let pending = with(a_pod(), "/spec/nodeName", "".into());
+        assert_eq!(phase(&pending), PodPhase::Pending);
+        let ending = |time: &str| with(a_pod(), "/metadata/deletionTimestamp", time.into());
+        assert_eq!(phase(&ending("1970-01-01T00:15:41Z")), PodPhase::Terminating);
+        assert_eq!(seen(&ending("1970-01-01T00:15:39Z")), None, "nobody will end it");
+    }
+
+    #[test]
+    fn what_stays_with_its_node_or_is_over_is_left_out() {
+        for kind in ["DaemonSet", "Node"] {
+            assert_eq!(seen(&owned_by(kind)), None, "{kind}");
+        }
+        let mirror = json!({ "kubernetes.io/config.mirror": "x" });
+        assert_eq!(seen(&with(a_pod(), "/metadata/annotations", mirror)), None);
+        for phase in ["Succeeded", "Failed"] {
+            assert_eq!(seen(&with(a_pod(), "/status/phase", phase.into())), None, "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_strangers_pod_matters_on_our_nodes_alone() {
+        let strange = owned_by("StatefulSet");
+        assert_eq!(seen(&strange).unwrap().workload, None);
+        assert_eq!(seen(&with(strange.clone(), "/spec/nodeName", "z".into())), None);
+        let tolerates = |key: &str, effect: &str| {
+            let toleration = json!([{ "key": key, "operator": "Exists", "effect": effect }]);
+            seen(&with(strange.clone(), "/spec/tolerations", toleration)).is_none()
+        };
+        assert!(tolerates("spotscale.dev/interruption", ""), "it wants to stay");
+        assert!(tolerates("", ""), "it would come back");
+        assert!(!tolerates("nvidia.com/gpu", "NoSchedule"));
+        assert!(!tolerates("node.kubernetes.io/not-ready", "NoExecute"));
+        let replica = json!([{ "operator": "Exists" }]);
+        assert!(seen(&with(a_pod(), "/spec/tolerations", replica)).is_some(), "it serves");
+    }
+
+    #[test]
+    fn a_released_pod_stays_with_its_workload_also_when_that_is_gone() {
+        let released = |replica_set: &str| {
+            let hash = with(a_pod(), "/metadata/labels/pod-template-hash", "5d4f-surged".into());
+            let deployment = with(hash, "/metadata/ownerReferences/0/kind", "Deployment".into());
+            let annotation = json!({ "spotscale.dev/surged": replica_set });
+            seen(&with(deployment, "/metadata/annotations", annotation)).unwrap()
+        };
+        let pod = released("resnet-5d4f");
+        assert_eq!((pod.workload.unwrap().as_str(), pod.surged), ("vision/resnet", true));
+        let pod = released("gone-5d4f");
+        assert_eq!((pod.workload.unwrap().as_str(), pod.surged), ("vision/gone", true));
+    }
+
+    #[test]
+    fn a_workload_keeps_what_it_is_asked_to() {
+        let deployment = |spec: Value| {
+            let text = json!({ "metadata": { "name": "b", "namespace": "a" }, "spec": spec });
+            workload(&object(&text)).unwrap()
+        };
+        assert_eq!(deployment(json!({ "replicas": 7 })).replicas_wanted, Replicas(7));
+        assert_eq!(deployment(json!({})).replicas_wanted, Replicas(1));
+        assert_eq!(deployment(json!({})).name.as_str(), "a/b");
+    }
+}

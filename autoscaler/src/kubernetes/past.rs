@@ -1,0 +1,160 @@
+//! The nodes that were there a moment ago. A machine's end is an absence: who ended it follows from what was known of it
+//! until then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use spotscale_decide::{
+    cluster::{EndedBy, Node, NodePhase, NoticeKind, Observation},
+    units::{Millis, NodeName},
+};
+
+/// For so long it is told that a node has ended.
+const TOLD_FOR: SignedDuration = SignedDuration::from_secs(300);
+
+/// What was there, by the machine, or by the node's name where the machine is not known.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    lives: BTreeMap<String, Life>,
+    ended: Vec<(Timestamp, Node)>,
+}
+
+#[derive(Debug)]
+struct Life {
+    node: Node,
+    /// When the provider said that it would take the machine.
+    deadline: Option<Timestamp>,
+    /// When it was first seen that the machine is being given back.
+    left_at: Option<Timestamp>,
+}
+
+impl Past {
+    /// Adds the nodes that have ended to what is seen.
+    pub(super) fn complete(&mut self, seen: &mut Observation, leaving: &BTreeSet<NodeName>) {
+        let mut deadlines = BTreeMap::new();
+        for notice in &seen.notices {
+            if let NoticeKind::Interruption { deadline } = notice.kind {
+                deadlines.insert(&notice.node, deadline);
+            }
+        }
+        let mut before = std::mem::take(&mut self.lives);
+        for node in &seen.nodes {
+            let key = node.instance.as_ref().map_or(node.name.as_str(), |id| id.as_str());
+            let known = before.remove(key).filter(|life| life.node.launched_at == node.launched_at);
+            let left_at = leaving.contains(&node.name).then_some(seen.at);
+            let life = Life {
+                node: node.clone(),
+                deadline: deadlines.get(&node.name).copied(),
+                left_at: known.and_then(|life| life.left_at).or(left_at),
+            };
+            self.lives.insert(key.to_owned(), life);
+        }
+        self.ended.extend(before.into_values().map(|life| (seen.at, life.end(seen.at))));
+        self.ended.retain(|(told_at, _)| seen.at.duration_since(*told_at) < TOLD_FOR);
+        seen.nodes.extend(self.ended.iter().map(|(_, node)| node.clone()));
+    }
+}
+
+impl Life {
+    /// The provider took it if it said that it would and it was not given back before. A machine that goes shortly before
+    /// its deadline, as EC2's do, was taken too, unless somebody is seen to have given it back.
+    fn end(self, now: Timestamp) -> Node {
+        /// Clocks differ, and the last look is a little old.
+        const EARLY: Millis = Millis::from_secs(10);
+        let taken = self.deadline.filter(|deadline| {
+            let given_back = self.left_at.is_some_and(|left_at| left_at < *deadline);
+            !given_back && EARLY.before(*deadline) <= now
+        });
+        let phase = match taken {
+            Some(deadline) => NodePhase::Ended { at: deadline.min(now), by: EndedBy::Provider },
+            None => NodePhase::Ended { at: now, by: EndedBy::Us },
+        };
+        Node { phase, ..self.node }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spotscale_decide::cluster::{CapacityType, Notice, Offering};
+
+    use super::*;
+    use crate::kubernetes::mapping::testing::at;
+
+    fn node(name: &str, instance: Option<&str>) -> Node {
+        Node {
+            name: name.parse().unwrap(),
+            instance: instance.map(|id| id.parse().unwrap()),
+            offering: Offering {
+                instance_type: "g4dn.xlarge".parse().unwrap(),
+                zone: "a".parse().unwrap(),
+                capacity_type: CapacityType::Spot,
+            },
+            phase: NodePhase::Ready,
+            cordoned: None,
+            pool: None,
+            launched_at: at(0),
+            pods_max: 1,
+        }
+    }
+
+    fn look(
+        past: &mut Past,
+        second: i64,
+        nodes: &[Node],
+        deadline: Option<i64>,
+        leaving: bool,
+    ) -> Vec<Node> {
+        let notice = |deadline| Notice {
+            node: nodes[0].name.clone(),
+            kind: NoticeKind::Interruption { deadline: at(deadline) },
+        };
+        let mut seen = Observation {
+            at: at(second),
+            workloads: vec![],
+            nodes: nodes.to_vec(),
+            pods: vec![],
+            notices: deadline.map(notice).into_iter().collect(),
+            provisioner: None,
+        };
+        let leaving = nodes.iter().filter(|_| leaving).map(|node| node.name.clone()).collect();
+        past.complete(&mut seen, &leaving);
+        seen.nodes
+    }
+
+    fn phase_after(deadline: Option<i64>, leaving: bool, gone_at: i64) -> NodePhase {
+        let mut past = Past::default();
+        look(&mut past, 10, &[node("a", None)], deadline, leaving);
+        let seen = look(&mut past, gone_at, &[], None, false);
+        assert_eq!(look(&mut past, gone_at + 1, &[], None, false), seen, "it is told again");
+        assert!(look(&mut past, gone_at + 301, &[], None, false).is_empty(), "not for ever");
+        seen[0].phase
+    }
+
+    #[test]
+    fn the_provider_took_what_it_said_it_would_and_nobody_gave_back() {
+        use EndedBy::{Provider, Us};
+        let ended = |second, by| NodePhase::Ended { at: at(second), by };
+        for (deadline, leaving, gone_at, expected) in [
+            (None, false, 50, ended(50, Us)),
+            (Some(130), false, 140, ended(130, Provider)),
+            (Some(130), false, 125, ended(125, Provider)),
+            (Some(130), false, 60, ended(60, Us)),
+            (Some(130), true, 140, ended(140, Us)),
+        ] {
+            let case = format!("{deadline:?}, {leaving}, {gone_at}");
+            assert_eq!(phase_after(deadline, leaving, gone_at), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_joins_goes_on_and_a_name_that_is_used_again_does_not() {
+        let mut past = Past::default();
+        look(&mut past, 10, &[node("claim", Some("i-1"))], None, false);
+        let seen = look(&mut past, 20, &[node("ip-10-0-0-1", Some("i-1"))], None, false);
+        assert_eq!(seen.len(), 1, "the same machine under the name of its node");
+        let next = Node { launched_at: at(30), ..node("ip-10-0-0-1", Some("i-2")) };
+        let seen = look(&mut past, 40, &[next], None, false);
+        assert_eq!(seen.iter().filter(|node| node.is_alive()).count(), 1);
+        assert_eq!(seen.len(), 2);
+    }
+}

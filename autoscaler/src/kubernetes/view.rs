@@ -1,0 +1,265 @@
+//! An observation, made of what the watches have stored. Pure, and linear in the number of objects.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use kube::{ResourceExt as _, core::Selector};
+use spotscale_decide::{
+    cluster::{self, Notice, Observation, Overlay, Pool, Provisioner, Workload},
+    units::{NodeName, Replicas, WorkloadName},
+};
+
+use super::{
+    kinds::{Deployment, Kind, Node, NodeClaim, NodeOverlay, NodePool, Object, Pod},
+    mapping::{self, Machines, Placement, Unreadable},
+    names::{self, NOTICES},
+};
+
+type All<K> = Vec<Arc<Object<K>>>;
+
+/// What the watches have stored.
+pub(super) struct View<'a> {
+    pub(super) nodes: All<Node>,
+    pub(super) claims: All<NodeClaim>,
+    pub(super) pods: All<Pod>,
+    pub(super) deployments: All<Deployment>,
+    pub(super) pools: All<NodePool>,
+    /// None where the cluster does not know them.
+    pub(super) overlays: Option<All<NodeOverlay>>,
+    /// Whose nodes are ours.
+    pub(super) ours: &'a Selector,
+    pub(super) machines: &'a Machines,
+}
+
+/// What was seen, and what could not be read.
+pub(super) struct Seen {
+    pub(super) observation: Observation,
+    /// Nodes whose machine is being given back.
+    pub(super) leaving: BTreeSet<NodeName>,
+    pub(super) problems: BTreeSet<Problem>,
+}
+
+/// Something that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub(super) enum Problem {
+    /// A node is left alone.
+    #[error(transparent)]
+    Node(#[from] Unreadable),
+    /// A node has an annotation that is no list of notices, or not altogether.
+    #[error("the annotation {NOTICES} of {node} cannot be read, or not all of it")]
+    Notices {
+        /// The node.
+        node: NodeName,
+    },
+}
+
+impl Seen {
+    fn at(at: Timestamp) -> Self {
+        let observation = Observation {
+            at,
+            workloads: vec![],
+            nodes: vec![],
+            pods: vec![],
+            notices: vec![],
+            provisioner: None,
+        };
+        Self { observation, leaving: BTreeSet::new(), problems: BTreeSet::new() }
+    }
+}
+
+impl View<'_> {
+    /// What is there.
+    pub(super) fn observe(&self, at: Timestamp) -> Seen {
+        let mut seen = Seen::at(at);
+        let pools = self.pools();
+        self.see_nodes(&pools, &mut seen);
+        self.see_pods(&mut seen);
+        let overlays = self.overlays(&pools, at);
+        // Machines are bought by Karpenter, if by anybody: never by us.
+        seen.observation.provisioner = Some(Provisioner { overlays, pools });
+        seen
+    }
+
+    /// By name.
+    pub(super) fn pools(&self) -> Vec<Pool> {
+        let mut pools: Vec<_> =
+            self.pools.iter().filter_map(|pool| mapping::pool(pool, self.ours)).collect();
+        pools.sort_by(|a, b| a.name.cmp(&b.name));
+        pools
+    }
+
+    fn overlays(&self, pools: &[Pool], at: Timestamp) -> Option<Vec<Overlay>> {
+        let all = self.overlays.as_ref()?;
+        let pools = pools.iter().map(|pool| pool.name.as_str()).collect();
+        let ours: Vec<_> = all
+            .iter()
+            .filter_map(|object| Some((object, mapping::overlay(object, &pools)?)))
+            .collect();
+        let objects = ours.iter().map(|(object, _)| object.as_ref());
+        mapping::are_heeded(objects, at)
+            .then(|| ours.into_iter().map(|(_, overlay)| overlay).collect())
+    }
+
+    fn see_nodes(&self, pools: &[Pool], seen: &mut Seen) {
+        let joined = |claim: &&Arc<Object<NodeClaim>>| claim.status.node_name.is_some();
+        let (joined, joining): (Vec<_>, Vec<_>) = self.claims.iter().partition(joined);
+        let by_node: HashMap<&str, &Object<NodeClaim>> = joined
+            .into_iter()
+            .filter_map(|claim| Some((claim.status.node_name.as_deref()?, claim.as_ref())))
+            .collect();
+        for node in &self.nodes {
+            let claim = by_node.get(node.metadata.name.as_deref().unwrap_or_default()).copied();
+            seen.node(Some(node), claim, mapping::node(node, claim, self.machines));
+        }
+        let pools: BTreeSet<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
+        let is_ours = |claim: &&&Arc<Object<NodeClaim>>| {
+            claim.labels().get(names::POOL).is_some_and(|pool| pools.contains(pool.as_str()))
+        };
+        for claim in joining.iter().filter(is_ours) {
+            if let Some(machine) = mapping::machine(claim, self.machines) {
+                seen.node(None, Some(claim), machine);
+            }
+        }
+    }
+
+    fn see_pods(&self, seen: &mut Seen) {
+        let mut placement = Placement {
+            nodes: self.nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect(),
+            ..Placement::default()
+        };
+        let observation = &mut seen.observation;
+        for deployment in &self.deployments {
+            let named =
+                deployment.metadata.namespace.as_deref().zip(deployment.metadata.name.as_deref());
+            if let Some((key, workload)) = named.zip(mapping::workload(deployment)) {
+                placement.workloads.insert(key, workload.name.clone());
+                observation.workloads.push(workload);
+            }
+        }
+        let mapped =
+            self.pods.iter().filter_map(|pod| mapping::pod(pod, &placement, observation.at));
+        observation.pods = mapped.collect();
+        add_gone(&placement.workloads.into_values().collect(), observation);
+    }
+}
+
+/// Released pods whose Deployment is gone belong to a workload that wants none.
+fn add_gone(known: &BTreeSet<WorkloadName>, observation: &mut Observation) {
+    let of_pods = observation.pods.iter().filter(|pod| pod.surged);
+    let of_pods: BTreeSet<_> = of_pods.filter_map(|pod| pod.workload.clone()).collect();
+    let gone = of_pods.difference(known);
+    observation
+        .workloads
+        .extend(gone.map(|name| Workload { name: name.clone(), replicas_wanted: Replicas::ZERO }));
+}
+
+impl Seen {
+    fn node(
+        &mut self,
+        node: Option<&Object<Node>>,
+        claim: Option<&Object<NodeClaim>>,
+        mapped: Result<cluster::Node, Unreadable>,
+    ) {
+        let mapped = match mapped {
+            Ok(mapped) => mapped,
+            Err(problem) => {
+                self.problems.insert(problem.into());
+                return;
+            }
+        };
+        let standing = mapping::notices(node, claim);
+        if standing.is_malformed {
+            self.problems.insert(Problem::Notices { node: mapped.name.clone() });
+        }
+        if is_deleted(node) || is_deleted(claim) {
+            self.leaving.insert(mapped.name.clone());
+        }
+        let notice = |kind| Notice { node: mapped.name.clone(), kind };
+        self.observation.notices.extend(standing.kinds.into_iter().map(notice));
+        self.observation.nodes.push(mapped);
+    }
+}
+
+fn is_deleted<K: Kind>(object: Option<&Object<K>>) -> bool {
+    object.is_some_and(|object| object.metadata.deletion_timestamp.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use kube::core::Expression;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kubernetes::mapping::testing::{at, object};
+
+    fn node(n: usize) -> Object<Node> {
+        object(&json!({
+            "metadata": { "name": format!("node-{n}"), "labels": {
+                "spotscale.dev/pool": "gpu", "karpenter.sh/nodepool": "gpu",
+                "node.kubernetes.io/instance-type": "g4dn.xlarge",
+                "topology.kubernetes.io/zone": "a", "karpenter.sh/capacity-type": "spot",
+            } },
+            "spec": { "providerID": format!("aws:///a/i-{n}") },
+            "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+        }))
+    }
+
+    fn pod(n: usize, nodes: usize) -> Object<Pod> {
+        object(&json!({
+            "metadata": {
+                "name": format!("resnet-5d4f-{n}"), "namespace": "vision", "uid": n.to_string(),
+                "labels": { "pod-template-hash": "5d4f" },
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "resnet-5d4f",
+                    "uid": "1", "controller": true,
+                }],
+            },
+            "spec": { "nodeName": format!("node-{}", n % nodes) },
+            "status": {
+                "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }],
+            },
+        }))
+    }
+
+    fn deployment() -> Object<Deployment> {
+        let metadata = json!({ "name": "resnet", "namespace": "vision" });
+        object(&json!({ "metadata": metadata, "spec": { "replicas": 7 } }))
+    }
+
+    /// The best of several looks at a cluster of so many nodes with ten pods each.
+    fn looking_takes(nodes: usize) -> Duration {
+        let ours = Expression::Exists("spotscale.dev/pool".to_owned()).into();
+        let view = View {
+            nodes: (0..nodes).map(|n| Arc::new(node(n))).collect(),
+            claims: vec![],
+            pods: (0..nodes * 10).map(|n| Arc::new(pod(n, nodes))).collect(),
+            deployments: vec![Arc::new(deployment())],
+            pools: vec![],
+            overlays: None,
+            ours: &ours,
+            machines: &Machines::new(),
+        };
+        let look = || {
+            let start = Instant::now();
+            let seen = view.observe(at(0));
+            let took = start.elapsed();
+            assert_eq!(seen.observation.nodes.len(), nodes);
+            assert_eq!(seen.observation.pods.len(), nodes * 10);
+            assert_eq!(seen.problems, BTreeSet::new());
+            took
+        };
+        (0..5).map(|_| look()).min().unwrap()
+    }
+
+    #[test]
+    fn a_look_takes_time_in_proportion_to_the_cluster() {
+        let (small, large) = (looking_takes(500), looking_takes(4000));
+        println!("500 nodes: {small:?}; 4000 nodes: {large:?}");
+        assert!(large < small * 30, "{small:?} for 500 nodes, {large:?} for 4,000");
+    }
+}

@@ -1,0 +1,198 @@
+//! The machines that were launched: what each is at, and which pods are meant for it.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Taint};
+use kube::ResourceExt as _;
+
+use super::{
+    choice::{Launch, machine},
+    fit::{Amounts, Labels, allows, requests, take},
+};
+use crate::catalog::{Catalog, Offering};
+
+/// How long a pod may take from its machine's coming to being bound there: the scheduler looks at it again after 10 s at most.
+const BINDING: Duration = Duration::from_secs(15);
+
+/// A machine that is rented or was.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// `i-` and 17 hexadecimal digits.
+    pub id: String,
+    /// Its NodeClaim.
+    pub claim: String,
+    /// Its Node.
+    pub node: String,
+    /// Its NodePool.
+    pub pool: String,
+    /// What it is.
+    pub offering: Offering,
+    /// When it was launched, and from when on it is paid for.
+    pub launched: Timestamp,
+    /// What it is at.
+    pub state: State,
+}
+
+/// What a machine is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It has no Node yet.
+    Booting,
+    /// Its Node is there.
+    Running,
+    /// It is no more.
+    Ended {
+        /// Who has ended it.
+        by: EndedBy,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// Who has ended a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedBy {
+    /// Its NodeClaim or its Node was deleted.
+    Owner,
+    /// The cloud wanted it back.
+    Cloud,
+}
+
+impl Instance {
+    /// As the Node and the NodeClaim have it.
+    pub fn provider_id(&self) -> String {
+        format!("aws:///{}/{}", self.offering.zone, self.id)
+    }
+
+    /// It is rented.
+    pub fn is_there(&self) -> bool {
+        !matches!(self.state, State::Ended { .. })
+    }
+}
+
+/// A machine with what only the provider knows of it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) instance: Instance,
+    pub(super) labels: Labels,
+    pub(super) taints: Vec<Taint>,
+    /// When its state began.
+    pub(super) since: Instant,
+    /// Its NodeClaim tells the state.
+    pub(super) told: bool,
+    /// No work is on it since then.
+    idle: Option<Instant>,
+    /// What is left of it, all the pods that were meant for it taken away.
+    room: Amounts,
+}
+
+/// All of them, by NodeClaim.
+#[derive(Debug, Default)]
+pub(super) struct Fleet {
+    pub(super) entries: BTreeMap<String, Entry>,
+    /// NodeClaims by the uids of the pods that they were made for.
+    nominated: BTreeMap<String, String>,
+}
+
+impl Fleet {
+    /// What each NodePool has.
+    pub(super) fn used(&self, catalog: &Catalog) -> BTreeMap<String, Amounts> {
+        let mut used: BTreeMap<String, Amounts> = BTreeMap::new();
+        for entry in self.entries.values().filter(|entry| entry.instance.is_there()) {
+            let pool = used.entry(entry.instance.pool.clone()).or_default();
+            for (name, much) in machine(catalog, &entry.instance.offering) {
+                *pool.entry(name).or_default() += much;
+            }
+        }
+        used
+    }
+
+    /// Whether a machine is coming that this pod will be bound to.
+    pub(super) fn nominate(&mut self, pod: &Pod) -> bool {
+        let uid = pod.uid().unwrap_or_default();
+        let nominee = self.nominated.get(&uid).and_then(|claim| self.entries.get(claim));
+        if nominee.is_some_and(Entry::is_coming) {
+            return true;
+        }
+        let asked = requests(pod);
+        let claim = self.entries.iter_mut().find_map(|(claim, entry)| {
+            let has_taken = entry.instance.state == State::Booting
+                && allows(pod, &entry.labels, &entry.taints)
+                && take(&mut entry.room, &asked);
+            has_taken.then(|| claim.clone())
+        });
+        let is_found = claim.is_some();
+        self.nominated.extend(claim.map(|claim| (uid, claim)));
+        is_found
+    }
+
+    /// A machine is launched for a pod.
+    pub(super) fn launch(&mut self, launch: Launch<'_>, catalog: &Catalog) -> String {
+        let claim = format!("{}-{:05x}", launch.pool.name, fastrand::u32(..1 << 20));
+        let [_, _, high, low] = fastrand::u32(..).to_be_bytes();
+        let ip = Ipv4Addr::new(10, 0, high, low).to_string().replace('.', "-");
+        let template = &launch.pool.spec.template.spec;
+        let instance = Instance {
+            id: format!("i-{:017x}", fastrand::u64(..)),
+            claim: claim.clone(),
+            // Not the NodeClaim's: who takes one for the other is to be found out.
+            node: format!("ip-{ip}-{:04x}.ec2.internal", fastrand::u16(..)),
+            pool: launch.pool.name.clone(),
+            offering: launch.offering,
+            launched: Timestamp::now(),
+            state: State::Booting,
+        };
+        let room = machine(catalog, &instance.offering);
+        let entry = Entry {
+            instance,
+            labels: launch.labels,
+            taints: template.taints.clone(),
+            since: Instant::now(),
+            told: false,
+            idle: None,
+            room,
+        };
+        self.entries.insert(claim.clone(), entry);
+        claim
+    }
+
+    /// The machine with this Node.
+    pub(super) fn of_node(&mut self, node: &str) -> Option<&mut Entry> {
+        self.entries.values_mut().find(|entry| entry.instance.node == node)
+    }
+}
+
+impl Entry {
+    /// Begins a state, which its NodeClaim is still to tell.
+    pub(super) fn begin(&mut self, state: State) {
+        self.instance.state = state;
+        self.since = Instant::now();
+        self.told = false;
+    }
+
+    /// Ends, if it has not ended before.
+    pub(super) fn end(&mut self, by: EndedBy) {
+        if self.instance.is_there() {
+            self.begin(State::Ended { by, at: Timestamp::now() });
+        }
+    }
+
+    /// How long it has been without work.
+    pub(super) fn idle(&mut self, is_idle: bool) -> Duration {
+        self.idle = is_idle.then(|| self.idle.unwrap_or_else(Instant::now));
+        self.idle.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn is_coming(&self) -> bool {
+        match self.instance.state {
+            State::Booting => true,
+            State::Running => self.since.elapsed() < BINDING,
+            State::Ended { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A stand-in for Karpenter and for the cloud behind it, for tests whose pods are real processes: pods that the scheduler
+//! finds no room for get a machine, from the real objects NodePool, NodeOverlay and NodeClaim, and a [`Kubelet`] runs what is bound
+//! to it.
+//!
+//! As with Karpenter: the weightiest NodePool that allows any machine has it, within its requirements and limits, and the
+//! cheapest offering by the prices as NodeOverlays change them. A machine boots before its Node is there. Its NodeClaim
+//! tells `providerID`, `nodeName` and the conditions Launched, Registered, Initialized and Ready; deleted, it stays until the pods
+//! of its machine were evicted, budgets honoured, and the machine has ended. A machine without work ends, if so wished.
+//!
+//! As with EC2: an interrupted machine is gone at its deadline with everything that runs on it, all at once. Nobody is told
+//! before: the test does that, by [`crate::cloud`], as EC2 does it.
+//!
+//! Not as there:
+//!
+//! - The Node has no finalizer: deleted, it takes its machine with it, undrained.
+//! - Nothing is consolidated but empty machines, and nothing drifts or expires.
+//! - An offering that is sold out is passed over, with neither a failed NodeClaim nor a memory of it.
+//! - Affinity between pods, topology spread and what DaemonSets need are not thought of when a machine is chosen.
+//! - Objects of a taken machine are gone within a second. Its pods' objects are left to the garbage collector of
+//!   Kubernetes, which waits for 40 s.
+
+mod choice;
+mod claim;
+mod cycle;
+mod fit;
+mod fleet;
+mod objects;
+mod offers;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+pub use self::fleet::{EndedBy, Instance, State};
+use self::{cycle::World, objects::Objects};
+use crate::{
+    catalog::{CapacityType, Catalog, Offering},
+    control_plane::ControlPlane,
+    karpenter::install_definitions,
+    kubelet::{self, Image, Kubelet},
+};
+
+/// For the machines' objects to be deleted at the end, at most.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// What a provider is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// It concerns itself with the NodePools of this node class: the namespace of a test is a good name.
+    pub node_class: String,
+    /// From a machine's launch to its Node.
+    pub boot: Duration,
+    /// A machine without work ends after this time; never by default.
+    pub consolidate_after: Option<Duration>,
+    /// As of [`kubelet::Options`].
+    pub images: BTreeMap<String, Image>,
+    /// As of [`kubelet::Options`].
+    pub cold_start: Duration,
+    /// What the cloud has.
+    pub catalog: Catalog,
+}
+
+impl Options {
+    /// With machines that are there in a second.
+    pub fn new(node_class: &str, catalog: Catalog) -> Self {
+        Self {
+            node_class: node_class.to_owned(),
+            boot: Duration::from_secs(1),
+            consolidate_after: None,
+            images: BTreeMap::new(),
+            cold_start: Duration::ZERO,
+            catalog,
+        }
+    }
+}
+
+/// A running provider, with the kubelets of its machines. Dropped, it ends all of them and deletes their objects.
+pub struct Provider {
+    world: Arc<World>,
+    stop: CancellationToken,
+    stopped: std::sync::mpsc::Receiver<()>,
+    /// Its own, so that no test holds it up.
+    runtime: Option<Runtime>,
+    node_class: String,
+}
+
+impl Provider {
+    /// Installs Karpenter's definitions and starts, without a machine.
+    pub async fn start(plane: &ControlPlane, options: Options) -> anyhow::Result<Self> {
+        install_definitions(&plane.client().await?).await?;
+        let Options { node_class, boot, consolidate_after, images, cold_start, catalog } = options;
+        let settings = kubelet::Options { machines: Vec::new(), images, cold_start };
+        let kubelet = Arc::new(Kubelet::start(plane, settings).await?);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("provider")
+            .enable_all()
+            .build()?;
+        let mut config = plane.config().await?;
+        // Else an eviction that a budget does not allow is tried again for minutes before it is told.
+        config.default_retry = false;
+        let name = node_class.clone();
+        let client = runtime.spawn(async move { Client::try_from(config) }).await??;
+        let world = Arc::new(World {
+            objects: Objects::new(client, &name),
+            kubelet,
+            boot,
+            consolidate_after,
+            catalog,
+            state: std::sync::Mutex::default(),
+        });
+        let stop = CancellationToken::new();
+        let (done, stopped) = std::sync::mpsc::channel();
+        let running = Arc::clone(&world).run(stop.clone());
+        runtime.spawn(async move {
+            running.await;
+            let _ = done.send(());
+        });
+        Ok(Self { world, stop, stopped, runtime: Some(runtime), node_class })
+    }
+
+    /// The kubelets: processes, cuts, kills.
+    pub fn kubelet(&self) -> &Kubelet {
+        &self.world.kubelet
+    }
+
+    /// Every machine that was launched, those that have ended included, oldest first.
+    pub fn instances(&self) -> Vec<Instance> {
+        let mut instances = self.world.instances();
+        instances.sort_by_key(|instance| instance.launched);
+        instances
+    }
+
+    /// The machine of a Node.
+    pub fn instance(&self, node: &str) -> Option<Instance> {
+        self.world.instances().into_iter().find(|instance| instance.node == node)
+    }
+
+    /// Whether an offering can be had. All can at first; a machine that is there stays.
+    pub fn set_capacity(&self, offering: &Offering, is_there: bool) {
+        let mut state = self.world.state();
+        if is_there {
+            state.sold_out.remove(offering);
+        } else {
+            state.sold_out.insert(offering.clone());
+        }
+    }
+
+    /// The cloud will take this machine away so long from now. Returns when; telling anybody is the test's.
+    pub fn interrupt(&self, node: &str, lead: Duration) -> anyhow::Result<Timestamp> {
+        self.instance(node).with_context(|| format!("no machine has the Node {node}"))?;
+        let (world, node) = (Arc::clone(&self.world), node.to_owned());
+        let runtime = self.runtime.as_ref().context("it has ended")?;
+        let deadline = Timestamp::now() + SignedDuration::try_from(lead)?;
+        runtime.spawn(async move {
+            tokio::time::sleep(lead).await;
+            world.reclaim(&node);
+        });
+        Ok(deadline)
+    }
+
+    /// A NodePool of this provider's, to be applied: of any type and zone, rented in this way. Its Nodes have the label
+    /// `karpenter.k8s.aws/ec2nodeclass`, whose value is the node class.
+    pub fn pool(&self, name: &str, weight: u32, capacity_type: CapacityType) -> Value {
+        let rented = capacity_type.to_string();
+        let requirement =
+            json!({ "key": "karpenter.sh/capacity-type", "operator": "In", "values": [rented] });
+        json!({
+            "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": { "name": name },
+            "spec": { "weight": weight, "template": { "spec": {
+                "nodeClassRef": {
+                    "group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": self.node_class,
+                },
+                "requirements": [requirement],
+            } } },
+        })
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let _ = self.stopped.recv_timeout(LEAVE);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Machines end: wished, taken, or because nothing is on them.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::{Api, api::DeleteParams};
+use serde_json::json;
+use spotscale_test_cluster::{
+    catalog::CapacityType,
+    provider::{EndedBy, State},
+};
+
+use crate::world::{WHILE, World};
+
+#[tokio::test]
+async fn a_deleted_node_claim_waits_for_its_pods_and_those_for_their_budget() {
+    let world = World::new("claim", |_| {}).await;
+    world.pool("spot", 1, CapacityType::Spot).await;
+    world.deploy(2).await;
+    world.ready(2).await;
+    let labels = json!({ "app": "web" });
+    let budget = |allowed: u32| {
+        json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": "web" },
+            "spec": { "maxUnavailable": allowed, "selector": { "matchLabels": labels } },
+        })
+    };
+    world.apply(budget(0)).await;
+    let first = world.machines().remove(0);
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(world.client.clone(), &world.namespace);
+    world
+        .until("the budget", || async {
+            let status = budgets.get("web").await?.status.unwrap_or_default();
+            Ok(status.expected_pods == 2 && status.disruptions_allowed == 0)
+        })
+        .await;
+    world.claims().delete(&first.claim, &DeleteParams::default()).await.unwrap();
+    tokio::time::sleep(WHILE).await;
+    assert_eq!(world.machines().len(), 1, "no pod may go, so the machine stays");
+    let taints = world.nodes().get(&first.node).await.unwrap().spec.unwrap().taints.unwrap();
+    assert!(taints.iter().any(|taint| taint.key == "karpenter.sh/disrupted"), "{taints:?}");
+    world.apply(budget(1)).await;
+    world.until_removed(&first).await;
+    let pods = world.ready(2).await;
+    assert!(pods.iter().all(|pod| pod.machine != first.node), "{pods:#?}");
+    let state = world.provider.instance(&first.node).unwrap().state;
+    assert!(matches!(state, State::Ended { by: EndedBy::Owner, .. }), "{state:?}");
+}
+
+#[tokio::test]
+async fn an_interrupted_machine_is_gone_at_its_deadline_with_all_its_processes() {
+    let world = World::new("interrupt", |_| {}).await;
+    world.pool("spot", 1, CapacityType::Spot).await;
+    world.deploy(2).await;
+    let pods = world.ready(2).await;
+    let machine = world.machines().remove(0);
+    let (start, lead) = (Instant::now(), Duration::from_secs(3));
+    let deadline = world.provider.interrupt(&machine.node, lead).unwrap();
+    let is_alive = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    let processes: Vec<u32> = pods.iter().flat_map(|pod| pod.pids.values().copied()).collect();
+    while start.elapsed() + Duration::from_millis(500) < lead {
+        assert!(processes.iter().all(is_alive), "a process has ended before the deadline");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.until("the end", || async { Ok(!processes.iter().any(is_alive)) }).await;
+    assert!(start.elapsed() >= lead);
+    world.until_removed(&machine).await;
+    let State::Ended { by: EndedBy::Cloud, at } =
+        world.provider.instance(&machine.node).unwrap().state
+    else {
+        panic!("{:?}", world.provider.instances());
+    };
+    assert!(at >= deadline, "{at} {deadline}");
+}
+
+#[tokio::test]
+async fn a_machine_without_work_ends_and_so_does_one_whose_node_is_deleted() {
+    let world =
+        World::new("empty", |options| options.consolidate_after = Some(Duration::from_secs(1)))
+            .await;
+    world.pool("spot", 1, CapacityType::Spot).await;
+    world.deploy(3).await;
+    world.ready(3).await;
+    assert_eq!(world.machines().len(), 2);
+    let deleted = world.machines().remove(0);
+    world.nodes().delete(&deleted.node, &DeleteParams::default()).await.unwrap();
+    world.until_removed(&deleted).await;
+    world
+        .until("its processes' end", || async {
+            Ok(world.provider.kubelet().pods().iter().all(|pod| pod.machine != deleted.node))
+        })
+        .await;
+    world.deploy(0).await;
+    world.until("no machine", || async { Ok(world.machines().is_empty()) }).await;
+}
