@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     keda::{Keda, METRIC, Trigger, until},
     reading::demand,
-    scaler::{Front, Scaler},
+    scaler::{Front, Scaler, page},
     series::{Prometheus, ago, hanging},
 };
 
@@ -81,6 +81,38 @@ async fn x06_a_price_that_prometheus_has_from_half_an_hour_ago_is_not_taken_for_
     let object = scaler.explains("old").await;
     assert!(object["snapshot"]["signals"]["price"].is_null(), "{object:#}");
     assert!(told(&object, "the price signal is missing"), "{object:#}");
+}
+
+#[tokio::test]
+async fn a_sample_that_is_no_longer_fresh_is_refused_or_told_of_whatever_the_server() {
+    let before = format!("0.05 {}", ago(Duration::from_mins(2)));
+    let prometheus = Prometheus::of(&[("before", &before)]).await;
+    let flags = [format!("--prometheus-url={}", prometheus.url), interval()];
+    let scaler = Scaler::start(&flags.each_ref().map(String::as_str)).await;
+    let _front = Front::of(&scaler, vec![demand("before", 0, REPLICAS)]);
+    let trigger =
+        Trigger { metadata: &[("gpuQuery", "before")], ..Trigger::poll("before", &scaler.grpc) };
+    let keda = Keda::start();
+    let trigger = keda.open(trigger).await.unwrap();
+    let object = until("Prometheus was asked", async || {
+        let _ = keda.poll(&trigger, METRIC).await;
+        let object = scaler.explains("before").await;
+        let reading = &object["readings"][0];
+        let is_refused = reading["trouble"]["kind"] == "empty";
+        let is_told = reading["good"].is_object() && object["caution"].is_string();
+        (is_refused || is_told).then_some(object)
+    });
+    let object = object.await;
+    let about = page(&format!("{}/api/v1/status/buildinfo", prometheus.url)).await;
+    let about: Value = serde_json::from_str(&about).unwrap();
+    let version = about["data"]["version"].as_str().unwrap();
+    let numbers: Vec<u32> = version.split('.').take(2).map(|n| n.parse().unwrap()).collect();
+    if numbers < vec![2, 44] {
+        assert!(object["caution"].as_str().unwrap().contains(version), "{object:#}");
+        assert!(object["readings"][0]["good"].is_object(), "that is why it is told: {object:#}");
+    } else {
+        assert!(object["caution"].is_null() && object["readings"][0]["good"].is_null());
+    }
 }
 
 #[tokio::test]

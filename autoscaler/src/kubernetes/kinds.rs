@@ -207,7 +207,9 @@ pub(super) struct OverlayStatus {
 pub(super) fn prune<K: Kind>(object: &mut Object<K>) {
     object.managed_fields_mut().clear();
     object.metadata.finalizers = None;
-    let is_read = |key: &str| key.starts_with("spotscale.dev/") || key == names::MIRROR;
+    let is_read = |key: &str| {
+        key.starts_with("spotscale.dev/") || [names::MIRROR, names::DO_NOT_DISRUPT].contains(&key)
+    };
     object.annotations_mut().retain(|key, _| is_read(key));
     K::prune(object);
 }

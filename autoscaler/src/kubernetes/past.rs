@@ -91,6 +91,7 @@ mod tests {
             },
             phase: NodePhase::Ready,
             cordoned: None,
+            protected: false,
             pool: None,
             launched_at: at(0),
             pods_max: 1,

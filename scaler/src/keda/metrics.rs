@@ -45,6 +45,7 @@ pub(crate) struct Metrics {
     decisions: Family<Reason, Counter>,
     reports: Family<Outcome, Counter>,
     queries: Family<Outcome, Counter>,
+    lookback_ignored: Gauge,
     tls_reloads: Family<Outcome, Counter>,
 }
 
@@ -64,6 +65,7 @@ impl Metrics {
             decisions: Family::default(),
             reports: Family::default(),
             queries: Family::default(),
+            lookback_ignored: Gauge::default(),
             tls_reloads: Family::default(),
         };
         metrics.register(registry.sub_registry_with_prefix("spotscale_scaler"));
@@ -84,6 +86,8 @@ impl Metrics {
         to.register("decisions", "Decisions, by each reason they gave", self.decisions.clone());
         to.register("demand_reports", "Reports of fronts, by service", self.reports.clone());
         to.register("prometheus_queries", "Prometheus queries", self.queries.clone());
+        let help = "1 where Prometheus takes samples for fresh that are older than it is asked for";
+        to.register("prometheus_lookback_ignored", help, self.lookback_ignored.clone());
         to.register("tls_reloads", "Changed TLS files, taken or refused", self.tls_reloads.clone());
     }
 
@@ -122,6 +126,11 @@ impl Metrics {
     /// A Prometheus query ended.
     pub(crate) fn query(&self, outcome: &'static str) {
         self.queries.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Whether Prometheus looks further back than it is asked to.
+    pub(crate) fn lookback_ignored(&self, is_ignored: bool) {
+        self.lookback_ignored.set(is_ignored.into());
     }
 
     /// Changed TLS files were taken or refused.

@@ -38,6 +38,8 @@ struct Explained {
     readings: Vec<QueryReading>,
     /// The reasons as sentences.
     because: Vec<String>,
+    /// What to know of the readings, where they may be older than they seem.
+    caution: Option<String>,
     memory: Memory,
 }
 
@@ -75,6 +77,7 @@ fn explain(board: &Board, object: &Object, now: Millis) -> Explained {
         name: object.key.name.clone(),
         trigger: object.trigger.clone(),
         ages_ms: snapshot.ages(now).collect(),
+        caution: board.readings.caution().filter(|_| readings.len() > 0),
         readings: readings.collect(),
         because: snapshot.decision.reasons.iter().map(Reason::to_string).collect(),
         memory: object.memory(),

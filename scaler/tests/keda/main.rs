@@ -12,4 +12,5 @@ mod prometheus;
 mod push;
 mod shutdown;
 mod snapshot;
+mod stand_in;
 mod tls;

@@ -2,81 +2,17 @@
 #![allow(clippy::float_cmp, reason = "whole numbers pass through unchanged")]
 
 use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime},
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
 };
 
-use axum::{
-    Json, Router,
-    extract::{RawQuery, State},
-    http::StatusCode,
-    response::{IntoResponse, Response},
-    routing::get,
-};
-use serde_json::{Value, json};
-use spotscale_scaler::keda::Config;
-use tokio::net::TcpListener;
+use serde_json::Value;
 use tonic::Code;
 
-use crate::harness::*;
-
-/// How the stand-in answers every query.
-#[derive(Clone)]
-enum Answer {
-    Series(Vec<&'static str>),
-    SampledAgo(Duration),
-    Fails,
-    Hangs,
-}
-
-/// A stand-in for Prometheus' query API.
-#[derive(Clone)]
-struct Prometheus {
-    address: SocketAddr,
-    answer: Arc<Mutex<Answer>>,
-    asked: Arc<Mutex<BTreeSet<String>>>,
-}
-
-impl Prometheus {
-    async fn start(answer: Answer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let started = Self { address, answer: Arc::new(Mutex::new(answer)), asked: Arc::default() };
-        let routes = Router::new().route("/api/v1/query", get(query).post(query));
-        let routes = routes.with_state(started.clone());
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        started
-    }
-
-    fn answers(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
-    }
-
-    fn config(&self) -> Config {
-        let mut config = config();
-        config.prometheus.url = Some(format!("http://{}", self.address));
-        config.prometheus.interval = "50ms".parse().unwrap();
-        config.prometheus.timeout = "300ms".parse().unwrap();
-        config
-    }
-}
-
-async fn query(State(prometheus): State<Prometheus>, RawQuery(question): RawQuery) -> Response {
-    prometheus.asked.lock().unwrap().extend(question);
-    let answer = prometheus.answer.lock().unwrap().clone();
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
-    let series = |at: f64, value: &str| json!({ "metric": {}, "value": [at, value] });
-    let result: Vec<Value> = match answer {
-        Answer::Fails => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        Answer::Hangs => return std::future::pending().await,
-        Answer::Series(values) => values.into_iter().map(|value| series(now, value)).collect(),
-        Answer::SampledAgo(age) => vec![series(now - age.as_secs_f64(), "0.5")],
-    };
-    let data = json!({ "resultType": "vector", "result": result });
-    Json(json!({ "status": "success", "data": data })).into_response()
-}
+use crate::{
+    harness::*,
+    stand_in::{Answer, Prometheus},
+};
 
 #[tokio::test]
 async fn gpu_utilisation_and_price_reach_the_decision() {
@@ -151,6 +87,29 @@ async fn a_sample_that_is_no_longer_fresh_is_not_asked_for() {
     {
         let of = asked.iter().find(|question| question.contains(query)).unwrap();
         assert!(of.contains(lookback), "{of}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_looks_back_as_far_as_it_likes_is_told_of_also_when_it_comes_back_as_one() {
+    let prometheus = Prometheus::start(Answer::Series(vec!["0.5"])).await;
+    let server = Server::start_with(prometheus.config()).await;
+    let mut keda = server.keda().await;
+    keda.get_metric_spec(trigger("resnet", &[("gpuQuery", "gpu")])).await.unwrap();
+    until(&server, |object| object["readings"][0]["good"].is_object()).await;
+    for (is_old, value) in [(false, "0"), (true, "1"), (false, "0")] {
+        prometheus.answers(Answer::Fails);
+        until(&server, |object| object["readings"][0]["trouble"]["kind"] == "request").await;
+        prometheus.is_old.store(is_old, Ordering::SeqCst);
+        prometheus.answers(Answer::Series(vec!["0.5"]));
+        let object = until(&server, |object| {
+            object["readings"][0]["trouble"].is_null() && object["caution"].is_string() == is_old
+        });
+        let object = object.await;
+        let said = object["caution"].as_str().unwrap_or("Prometheus 2.42.0+ds ignores");
+        assert!(said.starts_with("Prometheus 2.42.0+ds ignores"), "{said}");
+        let gauge = format!("spotscale_scaler_prometheus_lookback_ignored {value}\n");
+        until_metric(&server, &gauge).await;
     }
 }
 

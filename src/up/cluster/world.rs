@@ -116,7 +116,10 @@ impl World {
             Action::Evict { pod, by, .. } => Ok(self.evict(pod, now, *by)),
             Action::Launch { node, offering } => self.launch(node, offering, now),
             Action::Terminate { node } => Ok(self.end_node(node, now, EndedBy::Us)),
-            Action::Overlay { .. } | Action::Weigh { .. } | Action::Close { .. } => {
+            Action::Protect { .. }
+            | Action::Overlay { .. }
+            | Action::Weigh { .. }
+            | Action::Close { .. } => {
                 Err(ClusterError::Refused("there is no provisioner to be steered".to_owned()))
             }
         }

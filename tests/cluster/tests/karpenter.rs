@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
@@ -155,11 +158,19 @@ fn objects(client: &Client, version: &str, kind: &str) -> Api<DynamicObject> {
 /// The node that the one pod of a Deployment runs on, once it does.
 async fn node_of(client: &Client, app: &str) -> Node {
     let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let nodes: Api<Node> = Api::all(client.clone());
     let list = ListParams::default().labels(&format!("app={app}"));
-    until(app, || async { Ok(pods.list(&list).await?.iter().any(is_running)) }).await.unwrap();
-    let pods = pods.list(&list).await.unwrap();
-    let name = pods.iter().find(|pod| is_running(pod)).and_then(|pod| pod.spec.clone()?.node_name);
-    Api::<Node>::all(client.clone()).get(&name.unwrap()).await.unwrap()
+    let found = Mutex::new(None);
+    until(app, || async {
+        let pods = pods.list(&list).await?;
+        let spec = pods.iter().find(|pod| is_running(pod)).and_then(|pod| pod.spec.as_ref());
+        let Some(name) = spec.and_then(|spec| spec.node_name.as_ref()) else { return Ok(false) };
+        *found.lock().unwrap() = nodes.get_opt(name).await?;
+        Ok(true)
+    })
+    .await
+    .unwrap();
+    found.into_inner().unwrap().unwrap()
 }
 
 fn what(node: &Node) -> (&str, &str, &str) {

@@ -1,4 +1,4 @@
-//! Nothing new on a node, and the way back. What a person cordoned stays cordoned.
+//! Nothing new on a node, and the way back. What a person cordoned stays cordoned, what a person protected protected.
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::{Api, Client, ResourceExt as _};
@@ -8,7 +8,7 @@ use spotscale_decide::{cluster::CordonCause, disruption::INTERRUPTION_TAINT, uni
 use super::call;
 use crate::{
     cluster::{Applied, ClusterError},
-    kubernetes::names::CORDONED_BEFORE,
+    kubernetes::names::{CORDONED_BEFORE, DO_NOT_DISRUPT, PROTECTED},
 };
 
 /// Marks the node unschedulable and taints it, in one write.
@@ -27,6 +27,19 @@ pub(super) async fn uncordon(client: &Client, node: &NodeName) -> Result<Applied
     let nodes: Api<Node> = Api::all(client.clone());
     let written = call::change(&nodes, node.as_str(), |node| Ok(uncordoning(node))).await?;
     Ok(written.into())
+}
+
+/// Keeps the provisioner from giving the node back, unless somebody said already what it may do.
+pub(super) async fn protect(client: &Client, node: &NodeName) -> Result<Applied, ClusterError> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let written = call::change(&nodes, node.as_str(), |node| Ok(protecting(node))).await?;
+    Ok(written.into())
+}
+
+fn protecting(node: &Node) -> Option<Value> {
+    let ours =
+        json!({ "metadata": { "annotations": { DO_NOT_DISRUPT: "true", PROTECTED: "true" } } });
+    (!node.annotations().contains_key(DO_NOT_DISRUPT)).then_some(ours)
 }
 
 fn cordoning(node: &Node, cause: CordonCause) -> Option<Value> {
@@ -55,8 +68,13 @@ fn uncordoning(node: &Node) -> Option<Value> {
         return None;
     }
     let by_a_person = node.annotations().contains_key(CORDONED_BEFORE);
+    let mut marks = json!({ CORDONED_BEFORE: Value::Null });
+    if node.annotations().contains_key(PROTECTED) {
+        marks[PROTECTED] = Value::Null;
+        marks[DO_NOT_DISRUPT] = Value::Null;
+    }
     Some(json!({
-        "metadata": { "annotations": { CORDONED_BEFORE: Value::Null } },
+        "metadata": { "annotations": marks },
         "spec": {
             "unschedulable": by_a_person && is_unschedulable(node),
             "taints": others(node).collect::<Vec<_>>(),
@@ -117,6 +135,24 @@ mod tests {
         assert_eq!(surplus["metadata"], none, "the cordon was ours before");
         let half = node(&json!({ "taints": [ours("notice")] }), &none);
         assert!(cordoning(&half, CordonCause::Notice).is_some(), "somebody uncordoned it");
+    }
+
+    #[test]
+    fn protection_goes_with_the_cordon_if_it_is_ours() {
+        let marks = json!({ DO_NOT_DISRUPT: "true", PROTECTED: "true" });
+        let spec = json!({ "unschedulable": true, "taints": [ours("notice")] });
+        let bare = node(&spec, &json!({}));
+        assert_eq!(
+            protecting(&bare),
+            Some(json!({ "metadata": { "annotations": marks.clone() } }))
+        );
+        assert_eq!(protecting(&node(&spec, &marks)), None);
+        let removed = |annotations: &Value| {
+            let patch = uncordoning(&node(&spec, annotations)).unwrap();
+            patch["metadata"]["annotations"].as_object().unwrap().contains_key(DO_NOT_DISRUPT)
+        };
+        assert!(removed(&marks));
+        assert!(!removed(&json!({ DO_NOT_DISRUPT: "true" })), "a person's protection was removed");
     }
 
     #[test]

@@ -46,7 +46,8 @@ pub(in crate::kubernetes) fn node(
         launched_at,
     };
     let mapped = parts.node(&node.name_any(), machines)?;
-    Ok(cluster::Node { phase: phase(node, claim), cordoned: cordoned(node), ..mapped })
+    let protected = node.annotations().contains_key(names::DO_NOT_DISRUPT);
+    Ok(cluster::Node { phase: phase(node, claim), cordoned: cordoned(node), protected, ..mapped })
 }
 
 /// A machine that was launched and has not joined yet; nothing as long as it was not launched. It goes by the name of
@@ -111,6 +112,7 @@ impl Parts<'_> {
             instance: instance_of(self.provider_id),
             phase: NodePhase::Provisioning,
             cordoned: None,
+            protected: false,
             pool: pool.and_then(|pool| pool.parse().ok()),
             launched_at: self.launched_at.unwrap_or(Timestamp::UNIX_EPOCH),
             pods_max: machines.get(&offering.instance_type).copied().unwrap_or(1),

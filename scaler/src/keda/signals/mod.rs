@@ -7,6 +7,7 @@
 //! `avg(DCGM_FI_PROF_GR_ENGINE_ACTIVE{exported_namespace="vision",exported_pod=~"resnet-.*"})`, a ratio from 0 to 1.
 //! Without MIG, `avg(DCGM_FI_DEV_GPU_UTIL{...}) / 100` does too.
 
+mod lookback;
 mod refresh;
 
 use std::{
@@ -26,13 +27,14 @@ use spotscale_decide::{
 use tokio::sync::Notify;
 
 use super::{config::ConfigError, lock, trigger::NamedQueries};
+use lookback::Lookback;
 pub(crate) use refresh::Refresher;
 
 /// Flags of the Prometheus signals.
 #[derive(clap::Args, Debug, Clone, Serialize)]
 pub struct PrometheusConfig {
     /// Prometheus base URL; without it, triggers that ask for a query are refused. Before version 2.44 it takes samples of
-    /// up to five minutes ago for present ones
+    /// up to five minutes ago for present ones, which is told where it is found
     #[arg(long = "prometheus-url", env = "SPOTSCALE_PROMETHEUS_URL", value_name = "URL")]
     #[serde(serialize_with = "without_password")]
     pub url: Option<String>,
@@ -126,6 +128,8 @@ pub(crate) struct Reading {
 pub(crate) struct Readings {
     known: Mutex<BTreeMap<Query, Reading>>,
     wanted: Notify,
+    /// Nothing until Prometheus was asked.
+    lookback: Mutex<Option<Lookback>>,
 }
 
 impl PrometheusConfig {
@@ -217,6 +221,19 @@ impl Readings {
     /// What is known from this query.
     pub(crate) fn get(&self, query: &Query) -> Reading {
         lock(&self.known).get(query).cloned().unwrap_or_default()
+    }
+
+    /// What is to be known of the samples behind the readings; nothing where they are as young as they seem.
+    pub(crate) fn caution(&self) -> Option<String> {
+        lock(&self.lookback).as_ref().filter(|found| found.is_ignored()).map(Lookback::to_string)
+    }
+
+    /// Notes what Prometheus does with a lookback; says whether that is new.
+    fn note_lookback(&self, found: &Lookback) -> bool {
+        let mut known = lock(&self.lookback);
+        let is_new = known.as_ref() != Some(found);
+        *known = Some(found.clone());
+        is_new
     }
 
     fn due(&self, now: Millis, interval: Duration) -> Vec<Query> {

@@ -15,7 +15,7 @@ use spotscale_decide::{freshness::Aged, units::Millis};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{PrometheusConfig, Query, Readings, Trouble};
+use super::{PrometheusConfig, Query, Readings, Trouble, lookback::Lookback};
 use crate::keda::{clock::Clock, config::ConfigError, metrics::Metrics};
 
 /// Queries under way at once: Prometheus answers many at once, but not thousands.
@@ -46,12 +46,14 @@ impl Refresher {
         Ok(Some(Self { client, interval, timeout, clock, readings, metrics }))
     }
 
-    /// Asks every wanted query at the interval, a new one at once, until `shutdown`.
+    /// Asks every wanted query at the interval, a new one at once, until `shutdown`. The server itself is looked at first
+    /// of all, and again whenever it was away: another one may have come back.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let rounds = async {
+            let mut is_known = false;
             loop {
-                let due = self.readings.due(self.clock.now(), self.interval);
-                stream::iter(due).for_each_concurrent(CONCURRENCY, |q| self.refresh(q)).await;
+                let (was_seen, was_there) = tokio::join!(self.look(is_known), self.round());
+                is_known = was_seen && was_there;
                 // Jitter, so that several scaler replicas do not ask in step.
                 let pause = self.interval.mul_f64(0.9 + 0.2 * fastrand::f64());
                 tokio::select! {
@@ -63,7 +65,31 @@ impl Refresher {
         shutdown.run_until_cancelled(rounds).await;
     }
 
-    async fn refresh(&self, query: Query) {
+    /// Finds out what kind of server it is, unless that is known; says whether it is now.
+    async fn look(&self, is_known: bool) -> bool {
+        if is_known {
+            return true;
+        }
+        let Ok(Some(found)) = timeout(self.timeout, Lookback::ask(&self.client)).await else {
+            return false;
+        };
+        self.metrics.lookback_ignored(found.is_ignored());
+        if self.readings.note_lookback(&found) && found.is_ignored() {
+            tracing::warn!("{found}");
+        }
+        true
+    }
+
+    /// Asks what is due; says whether somebody has answered all of it.
+    async fn round(&self) -> bool {
+        let due = self.readings.due(self.clock.now(), self.interval);
+        let answers = stream::iter(due).map(|query| self.refresh(query));
+        let answered = answers.buffer_unordered(CONCURRENCY);
+        answered.fold(true, async |all, answered| all && answered).await
+    }
+
+    /// Says whether somebody has answered.
+    async fn refresh(&self, query: Query) -> bool {
         let answer = match timeout(self.timeout, self.ask(&query)).await {
             Ok(answer) => answer,
             Err(_) => Err(Trouble::Timeout),
@@ -72,7 +98,9 @@ impl Refresher {
         if let Err(trouble) = &answer {
             tracing::warn!(promql = %query.promql, %trouble, "no reading");
         }
+        let is_away = matches!(answer, Err(Trouble::Timeout | Trouble::Request(_)));
         self.readings.record(&query, self.clock.now(), answer);
+        !is_away
     }
 
     async fn ask(&self, query: &Query) -> Result<Aged<f64>, Trouble> {
