@@ -271,6 +271,7 @@ async fn the_autoscaler_changes_of_an_object_what_it_must_and_nothing_else() {
             &node,
             &[
                 (tainted(&[theirs.clone(), ours.clone()]), ""),
+                (annotated("karpenter.sh/do-not-disrupt"), ""),
                 (tainted(std::slice::from_ref(&ours)), no_taint),
                 (tainted(&[theirs, taint("example.com/other")]), no_taint),
             ],

@@ -7,6 +7,7 @@
 
 mod admission;
 mod autoscaler;
+mod aws;
 mod cluster;
 mod cold_start;
 mod examples;
@@ -19,6 +20,7 @@ mod pods;
 mod program;
 mod render;
 mod rendered;
+mod rights;
 mod rules;
 mod running;
 mod values;

@@ -29,8 +29,9 @@ give it another image. */}}
   message: the autoscaler changes nothing of what a pod runs
 {{- end -}}
 
+{{/* A node that it still needs it has Karpenter leave alone. */}}
 {{- define "spotscale.stays.nodes" -}}
-{{ include "spotscale.metadataStays" (list "k.startsWith('spotscale.dev/')" "false" "false") | trim }}
+{{ include "spotscale.metadataStays" (list "k.startsWith('spotscale.dev/') || k == 'karpenter.sh/do-not-disrupt'" "false" "false") | trim }}
 - expression: >-
     (has(object.spec.taints) ? object.spec.taints : []).filter(t, t.key != 'spotscale.dev/interruption') ==
     (has(oldObject.spec.taints) ? oldObject.spec.taints : []).filter(t, t.key != 'spotscale.dev/interruption')
