@@ -52,23 +52,15 @@ fn one_of_two_is_always_there_and_they_are_apart() {
 }
 
 #[test]
-fn the_table_of_machines_is_mounted_and_a_new_one_replaces_the_pods() {
-    let objects = render(&[ON]);
-    let table = find(&objects, "ConfigMap", "spotscale-machines").text("/data/machines.csv");
-    assert!(table.starts_with("instance_type,pods_max,requests_per_second,"), "{table}");
-    assert_eq!(table.lines().count(), 3);
-    let deployment = find(&objects, "Deployment", "spotscale-autoscaler");
-    let volume = &deployment.items("/spec/template/spec/volumes")[0];
-    assert_eq!(volume.text("/configMap/name"), "spotscale-machines");
-    let mount = &deployment.container().items("/volumeMounts")[0];
-    let file = deployment.flag("machines-file").unwrap();
-    assert_eq!(file, format!("{}/machines.csv", mount.text("/mountPath")));
-    let template = |on: &str| {
-        let objects = render(&[on]);
-        find(&objects, "Deployment", "spotscale-autoscaler").at("/spec/template").clone()
+fn each_line_of_the_table_of_machines_is_one_that_may_be_bought() {
+    let machines = |deployment: &Object| -> Vec<String> {
+        let args = deployment.args().into_iter();
+        args.filter(|arg| arg.starts_with("--machine=")).collect()
     };
-    assert_eq!(template(ON), template(&format!("{ON},front.replicas=3")));
-    assert_ne!(template(ON), template(&ON.replace("400", "410")));
+    let told = ["--machine=g4dn.xlarge=400/1", "--machine=c7i.large=20/1"];
+    assert_eq!(machines(&autoscaler(&[])), told);
+    // As a file has it: with an end of line at the end.
+    assert_eq!(machines(&autoscaler(&[&format!("{ON}\n")])), told);
 }
 
 #[test]
@@ -77,6 +69,7 @@ fn it_is_told_what_it_may_do_and_where_it_hears_of_notices() {
     assert!(!plain.args().iter().any(|arg| arg == "--dry-run"));
     assert_eq!(plain.flag("interruption-queue"), None);
     assert_eq!(plain.flag("node-selector").unwrap(), "spotscale.dev/pool");
+    assert_eq!(plain.flag("lease").unwrap(), "spotscale-autoscaler");
     assert!(autoscaler(&["autoscaler.dryRun=true"]).args().iter().any(|arg| arg == "--dry-run"));
     let told = autoscaler(&[
         "autoscaler.budgets.nodesMax=7,autoscaler.budgets.onDemandFloor=2",

@@ -101,6 +101,7 @@ fn an_autoscaler_that_could_not_work_is_refused() {
             &format!("{ON},autoscaler.baseline.instanceType=c7i"),
             "autoscaler.baseline.instanceType: c7i has no line in autoscaler.machines",
         ),
+        (&ON.replace("c7i.large", "g4dn.xlarge"), "autoscaler.machines: g4dn.xlarge has two lines"),
         (
             &format!("{queue},autoscaler.aws.region=us-east-1"),
             "is a queue in eu-west-1, and autoscaler.aws.region is us-east-1",
