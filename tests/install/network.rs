@@ -144,12 +144,12 @@ fn the_autoscaler_reaches_the_api_server_and_aws_and_is_scraped() {
         ("autoscaler", elsewhere, 6443, true),
         ("autoscaler", elsewhere, 80, false),
         ("autoscaler", "model", 8000, false),
-        ("monitoring", "autoscaler", 8093, true),
-        ("front", "autoscaler", 8093, false),
+        ("monitoring", "autoscaler", 9404, true),
+        ("front", "autoscaler", 9404, false),
         ("node", elsewhere, 6443, true),
         ("node", elsewhere, 80, false),
-        ("monitoring", "node", 8094, true),
-        ("default", "node", 8094, false),
+        ("monitoring", "node", 9405, true),
+        ("default", "node", 9405, false),
     ] {
         assert_eq!(passes(&objects, from, to, port), expected, "{from} to port {port} of {to}");
     }
