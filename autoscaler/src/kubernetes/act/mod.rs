@@ -28,6 +28,7 @@ use crate::cluster::{Applied, ClusterError, News};
 pub(super) async fn apply(cluster: &KubeCluster, action: &Action) -> Result<Applied, ClusterError> {
     match action {
         Action::Cordon { node, cause } => cordon::cordon(&cluster.client, node, *cause).await,
+        Action::Protect { node } => cordon::protect(&cluster.client, node).await,
         Action::Uncordon { node } => cordon::uncordon(&cluster.client, node).await,
         Action::Surge { pod } => pod::surge(cluster, pod).await,
         Action::Evict { pod, by, force } => pod::evict(cluster, pod, *by, *force).await,
