@@ -1,4 +1,4 @@
-//! A Kubernetes cluster whose nodes Karpenter buys, behind the interface [`Cluster`](crate::Cluster).
+//! A Kubernetes cluster whose nodes Karpenter buys, behind the interface [`Cluster`].
 //!
 //! What is seen comes from watches, and is refused when it is too old; what is done goes through what the field trusts:
 //! the eviction API, NodeClaims, NodePools, NodeOverlays. Everything that must outlive this process is kept on the
