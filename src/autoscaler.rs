@@ -41,7 +41,7 @@ struct Process {
     #[arg(long, env = "SPOTSCALE_AUTOSCALER_MARKET", default_value = "aws")]
     market: MarketSource,
 
-    /// Address of the admin port: /healthz, /readyz, /metrics, /debug/plan, /ledger.csv.
+    /// Address of the admin port: /healthz, /readyz, /metrics, /debug/plan.
     #[arg(long, env = "SPOTSCALE_AUTOSCALER_ADMIN_LISTEN", default_value = "0.0.0.0:9404")]
     admin_listen: SocketAddr,
 
