@@ -39,6 +39,10 @@ pub struct Config {
     #[arg(long, env = "SPOTSCALE_AUTOSCALER_CALL_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub call_timeout: Duration,
 
+    /// Do nothing, and tell what would be done: nothing is written anywhere, and no notice is taken off a queue.
+    #[arg(long, env = "SPOTSCALE_AUTOSCALER_DRY_RUN")]
+    pub dry_run: bool,
+
     /// Which machines are held.
     #[command(flatten)]
     pub fleet: Fleet,

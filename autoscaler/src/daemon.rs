@@ -1,87 +1,114 @@
-//! The loop: observe, decide, execute. What time it is, the cluster says.
+//! The loop: observe, decide, execute. What time it is, the cluster says. No tick waits for prices or for the vault.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use spotscale_decide::{
     cluster::Observation,
-    ledger::{Baseline, Ledger},
-    planner::{self, Memory, Plan, Policy, Snapshot},
-    prices::PriceBook,
+    ledger::Totals,
+    planner::{self, Action, Memory, Plan, Policy, Snapshot},
     units::Millis,
 };
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use crate::{
+    accounts::Accounts,
     admin,
     cluster::Cluster,
     config::{Config, ConfigError},
     execute::{Executor, Report},
-    market::{Market, MarketError},
+    gate::{Alone, Gate},
+    keeper::Keeper,
+    market::Market,
     metrics::Metrics,
-    state::{Decision, Outcome, State},
+    notices::NoticeSource,
+    queue::Queue,
+    quotes::Quotes,
+    saved::Saved,
+    state::{Decision, Role, State},
+    vault::Vault,
 };
 
 /// Decisions that are kept to be shown.
 const DECISIONS_MAX: usize = 100;
 /// However pressing the next moment is, the cluster is given so much time in between.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// The market's first answer is awaited for so long, and no later one.
+const FIRST_PRICES: Duration = Duration::from_secs(1);
 
-/// The daemon.
+/// Who is told of decisions.
+pub type Tell = Arc<dyn Fn(&Decision) + Send + Sync>;
+
+/// The daemon, and what it works with.
 pub struct Daemon {
     config: Config,
-    policy: Policy,
-    baseline: Baseline,
     cluster: Arc<dyn Cluster>,
     market: Arc<dyn Market>,
+    gate: Arc<dyn Gate>,
+    vault: Option<Arc<dyn Vault>>,
+    notices: Option<Arc<dyn NoticeSource>>,
+    told: Option<Tell>,
+    accounts: Accounts,
     states: watch::Sender<Option<State>>,
     metrics: Metrics,
     registry: Arc<Registry>,
-    memory: Memory,
-    ledger: Ledger,
-    prices: Prices,
-    decisions: VecDeque<Decision>,
-}
-
-#[derive(Default)]
-struct Prices {
-    book: PriceBook,
-    asked_at: Option<Instant>,
-    answered_at: Option<Instant>,
 }
 
 impl Daemon {
-    /// A daemon that has not looked yet.
+    /// A daemon that has its cluster to itself and keeps nothing over a restart.
     pub fn new(
         config: Config,
         cluster: Arc<dyn Cluster>,
         market: Arc<dyn Market>,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
-        let baseline = config.baseline().ok_or(ConfigError::NoMachine)?;
+        let accounts = Accounts::new(config.baseline().ok_or(ConfigError::NoMachine)?);
         let (metrics, mut registry) = (Metrics::default(), Registry::default());
         metrics.register(&mut registry);
         Ok(Self {
-            policy: config.policy(),
             config,
-            baseline,
             cluster,
             market,
+            gate: Arc::new(Alone),
+            vault: None,
+            notices: None,
+            told: None,
+            accounts,
             states: watch::Sender::new(None),
             metrics,
             registry: Arc::new(registry),
-            memory: Memory::default(),
-            ledger: Ledger::default(),
-            prices: Prices::default(),
-            decisions: VecDeque::new(),
         })
+    }
+
+    /// Acts only while the gate is open.
+    pub fn with_gate(self, gate: Arc<dyn Gate>) -> Self {
+        Self { gate, ..self }
+    }
+
+    /// Goes on after a restart where it was. A dry run keeps nothing.
+    pub fn with_vault(self, vault: Arc<dyn Vault>) -> Self {
+        Self { vault: Some(vault), ..self }
+    }
+
+    /// Takes the provider's notices off a queue, while it leads. A dry run takes none.
+    pub fn with_notices(self, notices: Arc<dyn NoticeSource>) -> Self {
+        Self { notices: Some(notices), ..self }
+    }
+
+    /// Hands on every decision that was acted on. It must not wait.
+    pub fn with_witness(self, tell: Tell) -> Self {
+        Self { told: Some(tell), ..self }
     }
 
     /// The state after each tick; nothing before the first.
@@ -94,94 +121,176 @@ impl Daemon {
         admin::router(self.states(), Arc::clone(&self.registry))
     }
 
-    /// Runs until `shutdown`. A cluster or a market that does not answer is asked again; nothing here is fatal.
-    pub async fn run(mut self, shutdown: CancellationToken) {
-        while let Some(pause) = shutdown.run_until_cancelled(self.tick()).await {
-            if shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
-                break;
-            }
+    /// Runs until `shutdown`, and then to the end of the step that is being done and of the last save. A cluster, a
+    /// market or a vault that does not answer is asked again; nothing here is fatal.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let reading = self
+            .queue()
+            .map(|queue| AbortOnDropHandle::new(tokio::spawn(queue.run(shutdown.clone()))));
+        let mut at_work = AtWork::new(self, shutdown.clone());
+        while !shutdown.is_cancelled() {
+            let pause = at_work.tick().await;
+            shutdown.run_until_cancelled(sleep(pause)).await;
+        }
+        if let Some(reading) = reading {
+            // What it was telling a node is told.
+            let _ = timeout(at_work.config.call_timeout, reading).await;
+        }
+        at_work.end().await;
+    }
+
+    fn queue(&self) -> Option<Queue> {
+        let source = self.notices.clone().filter(|_| !self.config.dry_run)?;
+        Some(Queue {
+            source,
+            cluster: Arc::clone(&self.cluster),
+            gate: Arc::clone(&self.gate),
+            states: self.states(),
+            call_timeout: self.config.call_timeout,
+            metrics: self.metrics.clone(),
+        })
+    }
+}
+
+/// The daemon while it runs.
+struct AtWork {
+    config: Config,
+    policy: Policy,
+    executor: Executor,
+    gate: Arc<dyn Gate>,
+    quotes: Quotes,
+    keeper: Keeper,
+    accounts: Accounts,
+    memory: Memory,
+    decisions: VecDeque<Decision>,
+    states: watch::Sender<Option<State>>,
+    metrics: Metrics,
+}
+
+impl AtWork {
+    fn new(daemon: Daemon, shutdown: CancellationToken) -> Self {
+        let Daemon {
+            config, cluster, market, gate, vault, told, accounts, states, metrics, ..
+        } = daemon;
+        let vault = vault.filter(|_| !config.dry_run);
+        let executor = Executor {
+            cluster,
+            gate: Arc::clone(&gate),
+            call_timeout: config.call_timeout,
+            shutdown,
+            metrics: metrics.clone(),
+            told: told.filter(|_| !config.dry_run),
+        };
+        Self {
+            policy: config.policy(),
+            executor,
+            gate,
+            quotes: Quotes::start(market, &config, metrics.clone()),
+            keeper: Keeper::new(vault, config.call_timeout, metrics.clone()),
+            accounts,
+            memory: Memory::default(),
+            decisions: VecDeque::new(),
+            states,
+            metrics,
+            config,
         }
     }
 
     /// One look at the world, and what follows from it. How long to wait for the next.
     async fn tick(&mut self) -> Duration {
-        let seen = match self.executor().observe().await {
+        let began = Instant::now();
+        let seen = match self.executor.observe().await {
             Ok(seen) => seen,
             Err(error) => {
                 warn!(%error, "nothing was observed");
                 return self.config.tick;
             }
         };
-        self.refresh_prices(seen.at).await;
-        self.ledger.observe(&seen, &self.prices.book);
-        let (snapshot, plan) = self.decide(seen);
-        let report = self.executor().execute(snapshot.seen.at, &plan).await;
-        self.learn(snapshot.seen.at, report);
+        let quoted = self.quotes.now(seen.at, FIRST_PRICES).await;
+        self.metrics.prices(quoted.answered_at);
+        self.accounts.enter(&quoted.book);
+        self.policy.offers.prior.clone_from(&quoted.prior.interruptions_per_hour);
+        let term = self.enter_term().await;
+        let counts = self.config.dry_run || term.is_some_and(|term| self.keeper.has(term));
+        if counts {
+            self.accounts.observe(&seen);
+        }
+        let totals = if counts { self.accounts.totals(seen.at) } else { Totals::default() };
+        let (snapshot, plan) = self.decide(seen, quoted.age_ms());
+        self.carry_out(&snapshot, &plan, term).await;
+        if self.keeper.is_due(&snapshot.seen).await {
+            self.save(&snapshot.seen);
+        }
         let pause = self.pause(snapshot.seen.at, &plan);
-        self.publish(snapshot, plan);
+        self.publish(snapshot, plan, (term, totals));
+        self.metrics.tick_took(began.elapsed());
         pause
     }
 
-    fn executor(&self) -> Executor<'_> {
-        Executor {
-            cluster: &*self.cluster,
-            call_timeout: self.config.call_timeout,
-            metrics: &self.metrics,
+    /// The term in which we lead, if we do; at its beginning, what the leader before us left.
+    async fn enter_term(&mut self) -> Option<u64> {
+        let term = self.gate.term().filter(|_| !self.config.dry_run);
+        let Some(term) = term else {
+            self.keeper.let_go();
+            return None;
+        };
+        if !self.keeper.has(term)
+            && let Some(Saved { ledger, memory, prices, .. }) = self.keeper.load(term).await
+        {
+            self.accounts.resume(ledger, &prices);
+            self.memory = memory;
         }
+        Some(term)
     }
 
-    /// Asks for prices when they are due. Without an answer the last ones stay in use, and their age is told.
-    async fn refresh_prices(&mut self, now: Timestamp) {
-        let due = |asked: Instant| asked.elapsed() >= self.config.price_refresh;
-        if self.prices.asked_at.is_none_or(due) || self.prices.answered_at.is_none() {
-            let asked_at = Instant::now();
-            self.prices.asked_at = Some(asked_at);
-            match timeout(self.config.call_timeout, self.market.prices(now)).await {
-                Ok(Ok(book)) => {
-                    (self.prices.book, self.prices.answered_at) = (book, Some(asked_at));
-                }
-                Ok(Err(error)) => self.market_failed(&error),
-                Err(_) => self.market_failed(&MarketError::Unavailable("no answer".to_owned())),
-            }
-        }
-        let age = self.prices.answered_at.map_or(f64::INFINITY, |at| at.elapsed().as_secs_f64());
-        self.metrics.price_age_seconds(age);
-    }
-
-    fn market_failed(&self, error: &MarketError) {
-        warn!(%error, "no new prices");
-        self.metrics.failure("prices", error.kind());
-    }
-
-    fn decide(&mut self, seen: Observation) -> (Snapshot, Plan) {
-        let prices = self.prices.book.all_at(seen.at);
-        let price_age_ms = self
-            .prices
-            .answered_at
-            .map(|at| Millis(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)));
+    fn decide(&mut self, seen: Observation, price_age_ms: Option<Millis>) -> (Snapshot, Plan) {
+        let prices = self.accounts.prices().all_at(seen.at);
         let snapshot = Snapshot { seen, prices, price_age_ms };
         let memory = std::mem::take(&mut self.memory);
         let (plan, memory) = planner::plan(&self.policy, &snapshot, memory);
         self.memory = memory;
-        for notice in &plan.noticed {
-            info!(node = %notice.node, kind = notice.kind.kind(), "the provider gave notice");
-        }
         (snapshot, plan)
     }
 
-    /// What a plan came to is remembered for the next.
-    fn learn(&mut self, now: Timestamp, report: Report) {
+    async fn carry_out(&mut self, snapshot: &Snapshot, plan: &Plan, term: Option<u64>) {
+        let report = match term {
+            Some(_) if plan.steps.is_empty() && plan.noticed.is_empty() => Report::default(),
+            Some(term) => {
+                for notice in &plan.noticed {
+                    info!(node = %notice.node, kind = notice.kind.kind(), "the provider gave notice");
+                }
+                self.executor.execute(snapshot.seen.clone(), term, plan).await
+            }
+            None if self.config.dry_run => {
+                let before = self.states.borrow();
+                let before = before.as_ref().map_or(&[][..], |state| &state.plan.steps);
+                self.executor.rehearse(snapshot.seen.at, before, plan)
+            }
+            None => Report::default(),
+        };
+        self.learn(snapshot.seen.at, plan, report);
+    }
+
+    /// What a plan came to is remembered for the next. What was not even tried may be planned again at once.
+    fn learn(&mut self, now: Timestamp, plan: &Plan, report: Report) {
+        let tried = report.decisions.iter().filter(|decision| decision.outcome.was_tried());
+        let tried: BTreeSet<&Action> = tried.map(|decision| &decision.action).collect();
+        let actions = plan.steps.iter().map(|step| &step.action);
+        for action in actions.filter(|action| !tried.contains(action)) {
+            self.memory.dropped(action);
+        }
         for launch in &report.no_capacity {
             self.memory.no_capacity(&self.policy.offers, launch, now);
         }
-        for decision in report.decisions {
-            if decision.outcome == Outcome::Dropped {
-                self.memory.dropped(&decision.action);
-            }
-            self.decisions.push_back(decision);
-        }
+        self.decisions.extend(report.decisions);
         let too_many = self.decisions.len().saturating_sub(DECISIONS_MAX);
         self.decisions.drain(..too_many);
+    }
+
+    fn save(&mut self, seen: &Observation) {
+        let mut saved = Saved { memory: self.memory.clone(), ..Saved::default() };
+        self.accounts.put_into(&mut saved, seen.at);
+        self.keeper.save(&saved, seen);
     }
 
     fn pause(&self, now: Timestamp, plan: &Plan) -> Duration {
@@ -190,16 +299,32 @@ impl Daemon {
         until.clamp(PAUSE_MIN.min(self.config.tick), self.config.tick)
     }
 
-    fn publish(&self, snapshot: Snapshot, plan: Plan) {
-        let totals = self.ledger.totals(&self.baseline, &self.prices.book, snapshot.seen.at);
+    fn publish(&self, snapshot: Snapshot, plan: Plan, (term, totals): (Option<u64>, Totals)) {
+        let role = match term {
+            Some(_) => Role::Leader,
+            None if self.config.dry_run => Role::DryRun,
+            None => Role::Standby,
+        };
         let state = State {
+            role,
+            totals,
             snapshot,
             plan,
             memory: self.memory.clone(),
-            totals,
             decisions: self.decisions.clone(),
         };
         self.metrics.tick(self.states.borrow().as_ref(), &state);
         self.states.send_replace(Some(state));
+    }
+
+    /// The last save, of what the last tick saw.
+    async fn end(mut self) {
+        self.keeper.finish().await;
+        let seen = self.states.borrow().as_ref().map(|state| state.snapshot.seen.clone());
+        let leads = self.gate.term().is_some_and(|term| self.keeper.has(term));
+        if let Some(seen) = seen.filter(|_| leads) {
+            self.save(&seen);
+            self.keeper.finish().await;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The cost-aware autoscaler daemon: observe, decide, execute. It decides nothing itself (`spotscale_decide` does) and
 //! touches the world only through two interfaces, [`Cluster`] and [`Market`].
 
+mod accounts;
 mod admin;
 mod cluster;
 mod config;
@@ -9,16 +10,24 @@ mod execute;
 mod fates;
 mod file_market;
 mod gate;
+mod intake;
+mod job;
+mod keeper;
 pub mod kubernetes;
+mod look;
 mod market;
 mod metrics;
 mod notices;
+mod queue;
+mod quotes;
+mod saved;
 mod state;
+mod vault;
 
 pub use self::{
     cluster::{Applied, Cluster, ClusterError, News},
     config::{Config, ConfigError, duration},
-    daemon::Daemon,
+    daemon::{Daemon, Tell},
     fates::{End, Fate, Fates, FatesError},
     file_market::{FileMarket, Playback, SeriesError},
     gate::{Alone, Gate},
@@ -26,7 +35,9 @@ pub use self::{
     notices::{
         Ending, Event, EventKind, NodeNotices, NoticeSource, QueueError, Receipt, Received, Unasked,
     },
-    state::{Decision, Outcome, State},
+    saved::Refused,
+    state::{Decision, Outcome, Role, State},
+    vault::{FileVault, Stored, Vault, VaultError, Version},
 };
 pub use spotscale_decide::{
     cluster::{

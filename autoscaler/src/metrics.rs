@@ -1,11 +1,16 @@
 //! The daemon's metrics. Money is counted up: a sum that a correction made smaller stays where it was until the sum has
 //! caught up, as a counter must.
 
-use std::{collections::BTreeSet, sync::atomic::AtomicU64};
+use std::{collections::BTreeSet, sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::{Registry, Unit},
 };
 use spotscale_decide::{
@@ -15,7 +20,9 @@ use spotscale_decide::{
     units::MicroUsd,
 };
 
-use crate::state::{Decision, State};
+use tokio::time::Instant;
+
+use crate::state::{Decision, Role, State};
 
 type Usd = Counter<f64, AtomicU64>;
 
@@ -29,7 +36,21 @@ pub(crate) struct Metrics {
     reasons: Family<ReasonLabel, Counter>,
     actions: Family<ActionLabels, Counter>,
     failures: Family<FailureLabels, Counter>,
+    notices: Family<NoticeLabels, Counter>,
     price_age_seconds: Gauge<f64, AtomicU64>,
+    leads: Gauge,
+    state_bytes: Gauge,
+    tick_seconds: Seconds,
+}
+
+/// A histogram of ticks: a tick of a small cluster takes milliseconds, one that waits for calls takes seconds.
+#[derive(Clone)]
+struct Seconds(Histogram);
+
+impl Default for Seconds {
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(0.001, 3.0, 10)))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +73,13 @@ struct ReasonLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ActionLabels {
     action: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoticeLabels {
+    source: &'static str,
+    kind: &'static str,
     outcome: &'static str,
 }
 
@@ -80,12 +108,27 @@ impl Metrics {
         registry.register("spotscale_actions", help, self.actions.clone());
         let help = "Calls to the cluster or the market that failed";
         registry.register("spotscale_autoscaler_failures", help, self.failures.clone());
+        let help = "What became of what the provider told, one machine at a time";
+        registry.register("spotscale_notices", help, self.notices.clone());
         let (help, age) = ("Age of the prices in use", self.price_age_seconds.clone());
         registry.register_with_unit("spotscale_price_age", help, Unit::Seconds, age);
+        let help = "Is this the daemon that acts? 1 or 0";
+        registry.register("spotscale_autoscaler_leads", help, self.leads.clone());
+        let help = "What one look, one plan and its execution took";
+        let ticks = self.tick_seconds.0.clone();
+        registry.register_with_unit("spotscale_autoscaler_tick", help, Unit::Seconds, ticks);
+        let (help, bytes) = ("Size of the state that was saved last", self.state_bytes.clone());
+        registry.register_with_unit("spotscale_autoscaler_state", help, Unit::Bytes, bytes);
     }
 
     /// Counts one tick. What was refused counts when it begins, not at every tick that it lasts.
     pub(crate) fn tick(&self, before: Option<&State>, now: &State) {
+        self.leads.set((now.role == Role::Leader).into());
+        if now.role == Role::Standby {
+            // The leader tells the money: told twice, every sum over daemons would be wrong.
+            self.spend.clear();
+            self.refund.clear();
+        }
         let none = Totals::default();
         self.money(before.map_or(&none, |before| &before.totals), &now.totals);
         for notice in &now.plan.noticed {
@@ -123,8 +166,21 @@ impl Metrics {
         self.failures.get_or_create(&FailureLabels { call, kind }).inc();
     }
 
-    pub(crate) fn price_age_seconds(&self, seconds: f64) {
-        self.price_age_seconds.set(seconds);
+    pub(crate) fn notice(&self, source: &'static str, kind: &'static str, outcome: &'static str) {
+        self.notices.get_or_create(&NoticeLabels { source, kind, outcome }).inc();
+    }
+
+    pub(crate) fn prices(&self, answered_at: Option<Instant>) {
+        let age = answered_at.map_or(f64::INFINITY, |at| at.elapsed().as_secs_f64());
+        self.price_age_seconds.set(age);
+    }
+
+    pub(crate) fn tick_took(&self, span: Duration) {
+        self.tick_seconds.0.observe(span.as_secs_f64());
+    }
+
+    pub(crate) fn state_bytes(&self, bytes: usize) {
+        self.state_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spotscale_decide::{
     ledger::Totals,
     planner::{Action, Memory, Plan, Reason, Snapshot},
@@ -12,6 +12,8 @@ use spotscale_decide::{
 /// The daemon after one tick.
 #[derive(Debug, Clone, Serialize)]
 pub struct State {
+    /// Do we act? If not, the plan is what we would do, and nothing is remembered of the money.
+    pub role: Role,
     /// What the last plan was made from.
     pub snapshot: Snapshot,
     /// The last plan.
@@ -22,6 +24,18 @@ pub struct State {
     pub totals: Totals,
     /// The last decisions, oldest first; bounded.
     pub decisions: VecDeque<Decision>,
+}
+
+/// What a daemon may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It acts.
+    Leader,
+    /// Another acts; this one is ready to take over.
+    Standby,
+    /// Nothing is done: it only tells what would be.
+    DryRun,
 }
 
 /// An action that was taken or dropped.
@@ -53,6 +67,10 @@ pub enum Outcome {
     },
     /// What it took for granted no longer held.
     Dropped,
+    /// Nothing was done, as nothing is in a dry run.
+    DryRun,
+    /// Nothing was done, because another daemon leads by now.
+    NotLeading,
     /// The cluster did not do it.
     Failed {
         /// What the cluster said.
@@ -61,6 +79,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Was the cluster asked to do it?
+    pub const fn was_tried(&self) -> bool {
+        match self {
+            Self::Done | Self::AlreadySo | Self::Forced { .. } | Self::Failed { .. } => true,
+            Self::Dropped | Self::DryRun | Self::NotLeading => false,
+        }
+    }
+
     /// The name for a metric label.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -68,6 +94,8 @@ impl Outcome {
             Self::AlreadySo => "already-so",
             Self::Forced { .. } => "forced",
             Self::Dropped => "dropped",
+            Self::DryRun => "dry-run",
+            Self::NotLeading => "not-leading",
             Self::Failed { .. } => "failed",
         }
     }

@@ -172,6 +172,7 @@ fn what_came_of(decision: &spotscale_autoscaler::Decision) -> String {
     match &decision.outcome {
         Outcome::Done | Outcome::AlreadySo => action,
         Outcome::Dropped => format!("dropped, no longer right: {action}"),
+        Outcome::DryRun | Outcome::NotLeading => format!("not done: {action}"),
         Outcome::Forced { against } => format!("{action}, although {against}"),
         Outcome::Failed { error } => format!("failed: {action} ({error})"),
     }

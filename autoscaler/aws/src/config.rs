@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, timeout::TimeoutConfig};
 use clap::{Args, value_parser};
 use serde::Serialize;
-use spotscale_autoscaler::duration;
+use spotscale_decide::units::Span;
 
 use crate::advisor::AdvisorError;
 
@@ -62,8 +62,8 @@ pub struct QueueConfig {
     pub interruption_queue: Option<String>,
 
     /// A message that was taken and not done with comes again after so long.
-    #[arg(long, env = "SPOTSCALE_AWS_QUEUE_VISIBILITY", default_value = "60s", value_parser = duration)]
-    pub queue_visibility: Duration,
+    #[arg(long, env = "SPOTSCALE_AWS_QUEUE_VISIBILITY", default_value = "60s")]
+    pub queue_visibility: Span,
 }
 
 /// The watcher on a node.
@@ -71,8 +71,8 @@ pub struct QueueConfig {
 #[group(skip)]
 pub struct ImdsConfig {
     /// Time between two questions to the instance metadata; AWS recommends 5 seconds.
-    #[arg(long, env = "SPOTSCALE_AWS_IMDS_POLL", default_value = "5s", value_parser = duration)]
-    pub imds_poll: Duration,
+    #[arg(long, env = "SPOTSCALE_AWS_IMDS_POLL", default_value = "5s")]
+    pub imds_poll: Span,
 }
 
 /// Flags that cannot work.
@@ -133,7 +133,7 @@ impl QueueConfig {
         if let Some(url) = self.interruption_queue.as_ref().filter(|url| !is_url(url)) {
             return Err(ConfigError::Queue(url.clone()));
         }
-        if (Duration::from_secs(1)..=VISIBILITY_MAX).contains(&self.queue_visibility) {
+        if (Duration::from_secs(1)..=VISIBILITY_MAX).contains(&self.queue_visibility.0) {
             Ok(())
         } else {
             Err(ConfigError::Visibility)
@@ -146,7 +146,7 @@ impl QueueConfig {
 impl ImdsConfig {
     /// Checks what the flags say.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.imds_poll.is_zero() { Err(ConfigError::Poll) } else { Ok(()) }
+        if self.imds_poll.0.is_zero() { Err(ConfigError::Poll) } else { Ok(()) }
     }
 }
 

@@ -80,10 +80,11 @@ fn end(instance: &Instance) -> Option<End> {
     })
 }
 
-/// The time in a reason such as `User initiated (2026-01-02 03:04:05 GMT)`.
+/// The time in a reason such as `User initiated (2026-01-02 03:04:05 GMT)`; moto calls that zone `UTC`.
 fn transition(reason: &str) -> Option<Timestamp> {
     let (_, time) = reason.strip_suffix(')')?.rsplit_once('(')?;
-    let time = DateTime::strptime("%Y-%m-%d %H:%M:%S GMT", time).ok()?;
+    let time = time.strip_suffix(" GMT").or_else(|| time.strip_suffix(" UTC"))?;
+    let time = DateTime::strptime("%Y-%m-%d %H:%M:%S", time).ok()?;
     TimeZone::UTC.to_timestamp(time).ok()
 }
 
@@ -139,7 +140,13 @@ mod tests {
         let at = |reason| transition(reason).map(|at| at.to_string());
         let told = "User initiated (2026-01-02 03:04:05 GMT)";
         assert_eq!(at(told).as_deref(), Some("2026-01-02T03:04:05Z"));
-        for silent in ["", "User initiated", "()", "User initiated (yesterday)"] {
+        for silent in [
+            "",
+            "User initiated",
+            "()",
+            "User initiated (yesterday)",
+            "x (2026-01-02 03:04:05 CET)",
+        ] {
             assert_eq!(at(silent), None, "{silent:?}");
         }
     }

@@ -1,5 +1,7 @@
 //! A machine's own metadata: what EC2 tells an instance about itself. Version 2 of the service, with session tokens.
 
+use std::time::Duration;
+
 use aws_config::imds::{Client, client::error::ImdsError as Sdk};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -11,6 +13,9 @@ const ACTION: &str = "/latest/meta-data/spot/instance-action";
 const REBALANCE: &str = "/latest/meta-data/events/recommendations/rebalance";
 const INSTANCE: &str = "/latest/meta-data/instance-id";
 const LIFE_CYCLE: &str = "/latest/meta-data/instance-life-cycle";
+/// The SDK keeps a session token until two minutes before its end, and goes on using one that the service has ceased to
+/// accept. One that lives shorter than that is asked for anew each time, and so an outage ends when the service is back.
+const TOKEN_LIVES: Duration = Duration::from_mins(1);
 
 /// The metadata service of the machine that this runs on.
 #[derive(Debug, Clone)]
@@ -76,14 +81,14 @@ struct Recommendation {
 impl Imds {
     /// The service at its well-known address, or where `AWS_EC2_METADATA_SERVICE_ENDPOINT` says.
     pub fn new() -> Self {
-        Self { client: Client::builder().build() }
+        Self { client: Client::builder().token_ttl(TOKEN_LIVES).build() }
     }
 
     /// The service at another address.
     pub fn at(endpoint: &str) -> Result<Self, ImdsError> {
         let builder = Client::builder().endpoint(endpoint);
         let builder = builder.map_err(|_| ImdsError::Endpoint(endpoint.to_owned()))?;
-        Ok(Self { client: builder.build() })
+        Ok(Self { client: builder.token_ttl(TOKEN_LIVES).build() })
     }
 
     /// Which machine this is.

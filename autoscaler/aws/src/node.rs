@@ -26,7 +26,7 @@ pub async fn watch(
 ) {
     let mut watcher = Watcher { imds, node, metrics, heard: Heard::default(), introduced: false };
     while shutdown.run_until_cancelled(watcher.look()).await.is_some() {
-        if shutdown.run_until_cancelled(sleep(config.imds_poll)).await.is_none() {
+        if shutdown.run_until_cancelled(sleep(config.imds_poll.0)).await.is_none() {
             break;
         }
     }

@@ -53,7 +53,7 @@ impl NoticeQueue {
         let config_of_sqs =
             aws_sdk_sqs::config::Builder::from(sdk).timeout_config(timeouts).build();
         let client = Client::from_conf(config_of_sqs);
-        Some(Self { client, url, visibility: config.queue_visibility, metrics })
+        Some(Self { client, url, visibility: config.queue_visibility.0, metrics })
     }
 
     /// Does something to all of these, ten at a time; what SQS could not handle is tried again.

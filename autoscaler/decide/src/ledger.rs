@@ -123,6 +123,11 @@ impl Ledger {
         });
     }
 
+    /// The launch of the oldest life that is not settled: from then on its prices are still needed.
+    pub fn unsettled_since(&self) -> Option<Timestamp> {
+        self.lives.keys().map(|key| key.launched_at).min()
+    }
+
     /// The sums up to a moment.
     pub fn totals(&self, baseline: &Baseline, prices: &PriceBook, now: Timestamp) -> Totals {
         let mut sums = self.settled.clone();

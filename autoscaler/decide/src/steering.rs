@@ -20,7 +20,11 @@ pub use self::{
     overlays::overlays,
     pools::{Course, pools},
 };
-use crate::units::{Millis, Ratio};
+use crate::{
+    cluster::Provisioner,
+    planner::Action,
+    units::{Millis, Ratio},
+};
 
 /// How readily the knobs are turned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,5 +38,25 @@ pub struct SteeringPolicy {
 impl Default for SteeringPolicy {
     fn default() -> Self {
         Self { dead_band: Ratio::from_percent(2), pool_every_ms: Millis::from_secs(60) }
+    }
+}
+
+impl Provisioner {
+    /// Is the knob seen to be where the action puts it?
+    pub(crate) fn shows(&self, action: &Action) -> bool {
+        let mut pools = self.pools.iter();
+        match action {
+            Action::Overlay { offering, price } => {
+                let mut known = self.overlays.iter().flatten();
+                known.find(|known| &known.offering == offering).map(|known| known.price) == *price
+            }
+            Action::Weigh { pool, weight } => {
+                pools.any(|known| &known.name == pool && known.weight == Some(*weight))
+            }
+            Action::Close { pool, closed } => {
+                pools.any(|known| &known.name == pool && known.closed == *closed)
+            }
+            _ => false,
+        }
     }
 }

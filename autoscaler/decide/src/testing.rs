@@ -1,5 +1,6 @@
 //! Short words for the tests of this crate.
 
+pub(crate) mod provisioner;
 pub(crate) mod world;
 
 use jiff::Timestamp;

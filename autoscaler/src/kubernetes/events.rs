@@ -75,9 +75,9 @@ impl KubeCluster {
     /// The object that an action is about, if it is still known.
     fn about(&self, action: &Action) -> Option<ObjectReference> {
         match action {
-            Action::Cordon { node, .. }
+            Action::Protect { node }
+            | Action::Cordon { node, .. }
             | Action::Uncordon { node }
-            | Action::Protect { node }
             | Action::Terminate { node } => reference(&self.stores.nodes, node.as_str(), None)
                 .or_else(|| reference(&self.stores.claims, node.as_str(), None)),
             Action::Surge { pod } | Action::Evict { pod, .. } => {
@@ -109,7 +109,9 @@ fn event(decision: &Decision) -> Option<Event> {
         Outcome::Done => (EventType::Normal, String::new()),
         Outcome::Forced { against } => (EventType::Warning, format!(" (against: {against})")),
         Outcome::Failed { error } => (EventType::Warning, format!(" ({error})")),
-        Outcome::AlreadySo | Outcome::Dropped => return None,
+        Outcome::AlreadySo | Outcome::Dropped | Outcome::DryRun | Outcome::NotLeading => {
+            return None;
+        }
     };
     let reasons: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
     let mut note = format!("{}: {}{outcome}", decision.action, reasons.join("; "));

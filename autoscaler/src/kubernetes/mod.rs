@@ -24,6 +24,7 @@ mod names;
 mod notices;
 mod past;
 mod rights;
+mod vault;
 mod view;
 mod watch;
 
@@ -49,8 +50,9 @@ pub use self::{
     config::{Kubernetes, Labels},
     election::{Election, ElectionConfig},
     events::Events,
-    names::{CORDONED_BEFORE, LIMITS, MANAGER, NOTICES, SURGED},
+    names::{CORDONED_BEFORE, LIMITS, MANAGER, NOTICES, PROTECTED, SURGED},
     rights::{RIGHTS, Right},
+    vault::ConfigMapVault,
 };
 use self::{
     kinds::{Deployment, Node, NodeClaim, NodeOverlay, NodePool, Pod},

@@ -23,7 +23,7 @@ pub const CORDONED_BEFORE: &str = "spotscale.dev/cordoned-before";
 /// Karpenter leaves a node with this alone, unless it is told to delete it.
 pub(super) const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 /// Ours, on a Node that we told Karpenter to leave alone: that goes with our cordon.
-pub(super) const PROTECTED: &str = "spotscale.dev/protected";
+pub const PROTECTED: &str = "spotscale.dev/protected";
 /// Ours, on a NodePool that was closed: the limits that it had, as JSON.
 pub const LIMITS: &str = "spotscale.dev/limits";
 /// On what we made, with the value [`MANAGER`].

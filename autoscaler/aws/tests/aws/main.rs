@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod market;
+mod moto;
+mod node;
 mod on_demand;
 mod prior;
 mod queue_trouble;

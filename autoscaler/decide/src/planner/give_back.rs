@@ -76,14 +76,27 @@ impl Draft<'_> {
     /// Gives up a machine that did not become ready. Is it late?
     fn give_up(&mut self, node: &Node) -> bool {
         let waited_ms = Millis::between(node.launched_at, self.now());
-        let late =
-            node.phase == NodePhase::Provisioning && waited_ms >= self.policy.launch_timeout_ms;
+        let late = node.phase == NodePhase::Provisioning && waited_ms >= self.patience(node);
         let reason = || Reason::NeverReady { node: node.name.clone(), waited_ms };
         if late && self.terminate(node, vec![reason()]) {
             let now = self.now();
             self.memory.mark(&self.policy.offers, &node.offering, 1.0, now);
         }
         late
+    }
+
+    /// How long a machine may take to become ready.
+    fn patience(&self, node: &Node) -> Millis {
+        let longest = self.policy.launch_timeout_ms;
+        let spot = node.offering.capacity_type == CapacityType::Spot;
+        // A provisioner buys nothing else for pods that a machine is on its way for.
+        let bars_fallback = spot
+            && self.seen().provisioner.is_some()
+            && self.memory.fleet.fallback > 0
+            && self.memory.fleet.gap_since.is_some();
+        let fallback_after = self.policy.fleet.fallback_after_ms;
+        let twice = fallback_after.saturating_add(fallback_after);
+        if bars_fallback { longest.min(twice) } else { longest }
     }
 
     /// Gives back a node that has stood empty for long enough. Is it?

@@ -77,7 +77,10 @@ impl Memory {
         let now = index.seen.at;
         let listed = |name: &NodeName| index.node(name).is_some();
         self.asked.retain(|action, asked_at| {
-            let shown = matches!(action, Action::Launch { node, .. } if listed(node));
+            let shown = match action {
+                Action::Launch { node, .. } => listed(node),
+                action => index.seen.provisioner.as_ref().is_some_and(|it| it.shows(action)),
+            };
             // A clock that was set back must not make a request last for ever.
             let fresh = *asked_at <= now && now < policy.ask_again_after_ms.after(*asked_at);
             fresh && !shown

@@ -1,6 +1,7 @@
 //! Stories in seconds of fake time, and what must hold in any story.
 
 mod any_story;
+mod provisioned;
 mod stories;
 
 use super::*;
@@ -15,6 +16,7 @@ use crate::{
 struct Story {
     policy: Policy,
     prices: BTreeMap<Offering, UsdPerHour>,
+    price_age_ms: Option<Millis>,
     world: World,
     memory: Memory,
     told: Vec<(i64, Step)>,
@@ -32,6 +34,7 @@ impl Story {
         Self {
             policy: Policy { offers, ..Policy::default() },
             prices: prices.map(|(offering, price)| (offering, price.parse().unwrap())).into(),
+            price_age_ms: Some(Millis::ZERO),
             world: World::new(replicas),
             memory: Memory::default(),
             told: vec![],
@@ -42,7 +45,7 @@ impl Story {
         Snapshot {
             seen: self.world.now.clone(),
             prices: self.prices.clone(),
-            price_age_ms: Some(Millis::ZERO),
+            price_age_ms: self.price_age_ms,
         }
     }
 
@@ -72,7 +75,7 @@ impl Story {
     }
 
     fn wants(&mut self, replicas: u32) -> &mut Self {
-        self.world.now.workloads = vec![workload(replicas)];
+        self.world.now.workloads[0] = workload(replicas);
         self
     }
 

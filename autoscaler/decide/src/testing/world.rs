@@ -1,13 +1,13 @@
 //! A small cluster in memory that does what a plan says, one second at a time: a controller that keeps pods, a
-//! scheduler, a provider that launches and takes machines.
+//! scheduler, a provider that launches and takes machines and, where there is one, a provisioner that buys them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{at, node, pod, seen, workload};
+use super::{at, node, pod, provisioner::Buyer, seen, workload};
 use crate::{
-    cluster::{EndedBy, Node, NodePhase, NoticeKind, Observation, PodPhase},
+    cluster::{EndedBy, Node, NodePhase, NoticeKind, Observation, Offering, Pod, PodPhase},
     planner::{Action, Plan},
     units::{Millis, NodeName, PodName},
 };
@@ -24,6 +24,10 @@ pub(crate) struct World {
     starting_since: BTreeMap<PodName, Timestamp>,
     ending_since: BTreeMap<PodName, Timestamp>,
     pods_made: u32,
+    /// What buys for pods that wait, where `now.provisioner` is.
+    pub(crate) buyer: Buyer,
+    /// What is bought and never becomes ready.
+    pub(crate) stuck: BTreeSet<Offering>,
 }
 
 impl World {
@@ -36,6 +40,8 @@ impl World {
             starting_since: BTreeMap::new(),
             ending_since: BTreeMap::new(),
             pods_made: 0,
+            buyer: Buyer::default(),
+            stuck: BTreeSet::new(),
         }
     }
 
@@ -78,7 +84,7 @@ impl World {
             }
             Action::Evict { pod, .. } => self.end_pod(&pod.clone()),
             Action::Overlay { .. } | Action::Weigh { .. } | Action::Close { .. } => {
-                panic!("there is no provisioner: {action:?}")
+                self.now.provisioner.as_mut().expect("a provisioner").turn(action);
             }
         }
     }
@@ -100,6 +106,7 @@ impl World {
         self.run_provider();
         self.run_controller();
         self.run_scheduler();
+        self.buyer.run(&mut self.now);
     }
 
     fn run_provider(&mut self) {
@@ -108,7 +115,9 @@ impl World {
         self.now.nodes.retain(Node::is_alive);
         let notices = self.now.notices.clone();
         for node in &mut self.now.nodes {
-            if node.phase == NodePhase::Provisioning && boot.after(node.launched_at) <= now {
+            let stuck = self.stuck.contains(&node.offering);
+            let booted = boot.after(node.launched_at) <= now && !stuck;
+            if node.phase == NodePhase::Provisioning && booted {
                 node.phase = NodePhase::Ready;
             }
             let due =
@@ -124,7 +133,7 @@ impl World {
             .into_iter()
             .partition(|pod| pod.node.as_ref().is_some_and(gone));
         self.now.pods = alive;
-        let dead: Vec<crate::cluster::Pod> = dead;
+        let dead: Vec<Pod> = dead;
         self.killed.extend(dead.into_iter().map(|pod| pod.name));
         self.now.notices.retain(|notice| nodes.iter().any(|node| node.name == notice.node));
     }
@@ -134,18 +143,24 @@ impl World {
         self.now.pods.retain(|pod| {
             ending.get(&pod.name).is_none_or(|since| pod.grace_ms.after(*since) > now)
         });
-        let counts = |pod: &crate::cluster::Pod| !pod.surged && pod.phase != PodPhase::Terminating;
-        let kept: Vec<_> =
-            self.now.pods.iter().filter(|pod| counts(pod)).map(|pod| pod.name.clone()).collect();
-        let wanted = self.now.replicas_wanted().0 as usize;
-        for _ in kept.len()..wanted {
-            self.pods_made += 1;
-            let mut new = pod(&format!("pod-{}", self.pods_made), "nowhere");
-            (new.node, new.phase) = (None, PodPhase::Pending);
-            self.now.pods.push(new);
-        }
-        for name in kept.iter().skip(wanted) {
-            self.end_pod(name);
+        for workload in self.now.workloads.clone() {
+            let counts = |pod: &&Pod| {
+                let its = pod.workload.as_ref() == Some(&workload.name);
+                its && !pod.surged && pod.phase != PodPhase::Terminating
+            };
+            let kept = self.now.pods.iter().filter(counts).map(|pod| pod.name.clone());
+            let kept: Vec<_> = kept.collect();
+            let wanted = workload.replicas_wanted.0 as usize;
+            for _ in kept.len()..wanted {
+                self.pods_made += 1;
+                let mut new = pod(&format!("pod-{}", self.pods_made), "nowhere");
+                (new.node, new.phase) = (None, PodPhase::Pending);
+                new.workload = Some(workload.name.clone());
+                self.now.pods.push(new);
+            }
+            for name in kept.iter().skip(wanted) {
+                self.end_pod(name);
+            }
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) async fn uncordon(client: &Client, node: &NodeName) -> Result<Applied
     Ok(written.into())
 }
 
-/// Tells Karpenter to leave the node alone.
+/// Keeps the provisioner from giving the node back, unless somebody said already what it may do.
 pub(super) async fn protect(client: &Client, node: &NodeName) -> Result<Applied, ClusterError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let written = call::change(&nodes, node.as_str(), |node| Ok(protecting(node))).await?;
@@ -37,9 +37,9 @@ pub(super) async fn protect(client: &Client, node: &NodeName) -> Result<Applied,
 }
 
 fn protecting(node: &Node) -> Option<Value> {
-    let is_protected = node.annotations().get(DO_NOT_DISRUPT).is_some_and(|value| value == "true");
-    let marks = json!({ DO_NOT_DISRUPT: "true", PROTECTED: "true" });
-    (!is_protected).then(|| json!({ "metadata": { "annotations": marks } }))
+    let ours =
+        json!({ "metadata": { "annotations": { DO_NOT_DISRUPT: "true", PROTECTED: "true" } } });
+    (!node.annotations().contains_key(DO_NOT_DISRUPT)).then_some(ours)
 }
 
 fn cordoning(node: &Node, cause: CordonCause) -> Option<Value> {

@@ -46,8 +46,7 @@ pub(in crate::kubernetes) fn node(
         launched_at,
     };
     let mapped = parts.node(&node.name_any(), machines)?;
-    let protected =
-        node.annotations().get(names::DO_NOT_DISRUPT).is_some_and(|value| value == "true");
+    let protected = node.annotations().contains_key(names::DO_NOT_DISRUPT);
     Ok(cluster::Node { phase: phase(node, claim), cordoned: cordoned(node), protected, ..mapped })
 }
 

@@ -1,4 +1,4 @@
-//! A cluster in memory that does what it is told, on the paused clock of a test, and can be made to fail.
+//! A cluster that does what it is told, if nothing is in the way.
 
 use std::{
     collections::VecDeque,
@@ -7,34 +7,16 @@ use std::{
 };
 
 use async_trait::async_trait;
-use axum::{body::Body, http::Request};
-use clap::Parser;
-use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use spotscale_autoscaler::{
-    Action, Applied, Cluster, ClusterError, Config, Daemon, FileMarket, Market, MarketError, Node,
-    NodePhase, Notice, NoticeKind, Observation, Playback, Pod, PodPhase, PriceBook, State,
-    Workload,
+    Action, Applied, Cluster, ClusterError, Node, NodePhase, Notice, NoticeKind, Observation, Pod,
+    PodPhase, Workload,
 };
 use spotscale_decide::units::{Millis, Replicas, WorkloadName};
-use tokio::{
-    sync::watch,
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
-use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tokio::time::{Instant, sleep};
 
 /// Seconds from a launch to a ready node; a pod on it is ready one second later.
 pub(crate) const BOOT_SECS: i64 = 30;
-
-pub(crate) const SERIES: &str = "\
-timestamp,instance_type,zone,capacity_type,usd_per_hour
-2024-01-01T00:00:00Z,g4dn.xlarge,a,spot,0.36
-2024-01-01T00:01:40Z,g4dn.xlarge,a,spot,0.72
-2024-01-01T00:00:00Z,g4dn.xlarge,b,spot,0.37
-2024-01-01T00:00:00Z,g4dn.xlarge,a,on-demand,3.6
-";
 
 /// What keeps the pods of these tests.
 fn workload() -> WorkloadName {
@@ -46,13 +28,15 @@ fn workload() -> WorkloadName {
 pub(crate) enum Mishap {
     Fails(ClusterError),
     Hangs,
+    /// It takes so long.
+    Slow(Duration),
     /// Before this observation every pod is gone.
     PodsVanish,
 }
 
 pub(crate) struct ScriptedCluster {
     started: Instant,
-    origin: Timestamp,
+    pub(super) origin: Timestamp,
     world: Mutex<World>,
 }
 
@@ -65,6 +49,8 @@ struct World {
     pods_made: u32,
     on_observe: VecDeque<Option<Mishap>>,
     on_apply: VecDeque<Option<Mishap>>,
+    /// Only so many actions are done; whoever asks for the next one waits for ever.
+    acts_left: Option<usize>,
     applied: Vec<Action>,
 }
 
@@ -89,6 +75,11 @@ impl ScriptedCluster {
 
     pub(crate) fn on_apply(&self, mishaps: impl IntoIterator<Item = Option<Mishap>>) {
         self.world().on_apply.extend(mishaps);
+    }
+
+    /// Only so many more actions are done.
+    pub(crate) fn acts_left(&self, left: Option<usize>) {
+        self.world().acts_left = left;
     }
 
     pub(crate) fn applied(&self) -> Vec<&'static str> {
@@ -133,7 +124,7 @@ impl Cluster for ScriptedCluster {
     }
 
     async fn apply(&self, action: &Action) -> Result<Applied, ClusterError> {
-        let mishap = self.world().on_apply.pop_front().flatten();
+        let mishap = self.world().next_apply();
         happen(mishap.as_ref()).await?;
         let now = self.now();
         self.world().act(action, now);
@@ -145,11 +136,24 @@ async fn happen(mishap: Option<&Mishap>) -> Result<(), ClusterError> {
     match mishap {
         Some(Mishap::Fails(error)) => Err(error.clone()),
         Some(Mishap::Hangs) => std::future::pending().await,
+        Some(Mishap::Slow(span)) => {
+            sleep(*span).await;
+            Ok(())
+        }
         _ => Ok(()),
     }
 }
 
 impl World {
+    fn next_apply(&mut self) -> Option<Mishap> {
+        match &mut self.acts_left {
+            Some(0) => return Some(Mishap::Hangs),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.on_apply.pop_front().flatten()
+    }
+
     fn pass_time(&mut self, now: Timestamp) {
         for node in &mut self.nodes {
             let age = now.duration_since(node.launched_at).as_secs();
@@ -217,68 +221,5 @@ impl World {
             }),
             other => panic!("nothing asks for this here: {other:?}"),
         }
-    }
-}
-
-/// A market that answers from the series for a while, and then no more.
-pub(crate) struct BrokenMarket {
-    pub(crate) answers_until: Timestamp,
-    pub(crate) series: FileMarket,
-}
-
-#[async_trait]
-impl Market for BrokenMarket {
-    async fn prices(&self, now: Timestamp) -> Result<PriceBook, MarketError> {
-        if now > self.answers_until {
-            return Err(MarketError::Unavailable("gone".to_owned()));
-        }
-        self.series.prices(now).await
-    }
-}
-
-/// A daemon at work.
-pub(crate) struct Running {
-    pub(crate) states: watch::Receiver<Option<State>>,
-    pub(crate) router: axum::Router,
-    pub(crate) shutdown: CancellationToken,
-    pub(crate) task: JoinHandle<()>,
-}
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    config: Config,
-}
-
-pub(crate) fn series(starts_at: Timestamp) -> FileMarket {
-    FileMarket::parse(SERIES, Playback { starts_at, speed: 1 }).unwrap()
-}
-
-impl Running {
-    pub(crate) fn start(cluster: &Arc<ScriptedCluster>) -> Self {
-        Self::with_market(cluster, Arc::new(series(cluster.now())))
-    }
-
-    pub(crate) fn with_market(cluster: &Arc<ScriptedCluster>, market: Arc<dyn Market>) -> Self {
-        let flags = ["daemon", "--machine=g4dn.xlarge=400", "--price-refresh=10s"];
-        let config = Cli::parse_from(flags).config;
-        let daemon = Daemon::new(config, cluster.clone(), market).unwrap();
-        let (states, router) = (daemon.states(), daemon.router());
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(daemon.run(shutdown.clone()));
-        Self { states, router, shutdown, task }
-    }
-
-    /// Lets seconds pass; the state after them.
-    pub(crate) async fn after(&self, seconds: u64) -> State {
-        sleep(Duration::from_secs(seconds) + Duration::from_millis(5)).await;
-        self.states.borrow().clone().expect("nothing was observed")
-    }
-    /// What the daemon tells at a path.
-    pub(crate) async fn get(&self, path: &str) -> String {
-        let request = Request::get(path).body(Body::empty()).unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        String::from_utf8(body.to_vec()).unwrap()
     }
 }

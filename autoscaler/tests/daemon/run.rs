@@ -1,14 +1,11 @@
-//! The loop against a cluster in memory, on a paused clock.
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+//! The loop: what a plan comes to.
 
-mod support;
+use std::{sync::Arc, time::Duration};
 
-use std::sync::Arc;
-
+use crate::support::{BOOT_SECS, BrokenMarket, Mishap, Running, ScriptedCluster, series};
 use jiff::SignedDuration;
 use spotscale_autoscaler::{ClusterError, Decision, Market, Outcome, State};
 use spotscale_decide::units::MicroUsd;
-use support::{BOOT_SECS, BrokenMarket, Mishap, Running, ScriptedCluster, series};
 
 const UP: u64 = BOOT_SECS as u64 + 3;
 
@@ -61,9 +58,10 @@ async fn a_step_whose_ground_is_gone_is_dropped() {
     let running = Running::start(&cluster);
     running.after(UP).await;
     cluster.interrupt(SignedDuration::from_secs(120));
-    // The tick's own look, the look before the cordon, and then before the surge the pod is gone.
-    cluster.on_observe([None, None, Some(Mishap::PodsVanish)]);
-    let state = running.after(1).await;
+    // The cordon takes so long that the tick's own look is too old for the surge, and then the pod is gone.
+    cluster.on_observe([None, Some(Mishap::PodsVanish)]);
+    cluster.on_apply([Some(Mishap::Slow(Duration::from_millis(200)))]);
+    let state = running.after(2).await;
     assert_eq!(outcomes(&state)[1..3], [("cordon", "done"), ("surge", "dropped")]);
     assert!(!cluster.applied().contains(&"surge"));
 }

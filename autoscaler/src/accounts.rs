@@ -1,0 +1,136 @@
+//! The money: the ledger, and every price that it still needs. A market forgets, so what it once said is kept until no
+//! life that is not settled was led at that price.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use spotscale_decide::{
+    cluster::{CapacityType, Observation},
+    ledger::{Baseline, Ledger, Totals},
+    prices::{PriceBook, PriceChange},
+};
+
+use crate::saved::Saved;
+
+pub(crate) struct Accounts {
+    baseline: Baseline,
+    ledger: Ledger,
+    /// The prices in force, and those of the past that the ledger needs.
+    book: PriceBook,
+    /// What the market said last, so that it is entered once.
+    entered: Option<Arc<PriceBook>>,
+}
+
+// === impl Accounts ===
+
+impl Accounts {
+    pub(crate) fn new(baseline: Baseline) -> Self {
+        Self { baseline, ledger: Ledger::default(), book: PriceBook::default(), entered: None }
+    }
+
+    /// Goes on where saved state ends.
+    pub(crate) fn resume(&mut self, ledger: Ledger, kept: &PriceBook) {
+        self.ledger = ledger;
+        self.book = joined(kept, &self.book);
+    }
+
+    /// Enters what the market says.
+    pub(crate) fn enter(&mut self, quoted: &Arc<PriceBook>) {
+        let known = self.entered.as_ref().is_some_and(|known| Arc::ptr_eq(known, quoted));
+        if !known {
+            self.book = joined(&self.book, quoted);
+            self.entered = Some(Arc::clone(quoted));
+        }
+    }
+
+    pub(crate) fn observe(&mut self, seen: &Observation) {
+        self.ledger.observe(seen, &self.book);
+    }
+
+    pub(crate) fn prices(&self) -> &PriceBook {
+        &self.book
+    }
+
+    pub(crate) fn totals(&self, now: Timestamp) -> Totals {
+        self.ledger.totals(&self.baseline, &self.book, now)
+    }
+
+    /// What must outlive us, for [`Accounts::resume`].
+    pub(crate) fn put_into(&mut self, saved: &mut Saved, now: Timestamp) {
+        self.book = since(&self.book, self.ledger.unsettled_since().unwrap_or(now));
+        saved.ledger = self.ledger.clone();
+        saved.prices = self.book.clone();
+    }
+}
+
+/// One book of two. Where both tell of a moment the later telling counts, and what it says nothing about is as it was.
+fn joined(earlier: &PriceBook, later: &PriceBook) -> PriceBook {
+    let past = earlier.offerings().flat_map(|offering| {
+        let begins = later.changes(offering).first().map_or(Timestamp::MAX, |first| first.at);
+        let past = earlier.changes(offering).iter().take_while(move |change| change.at < begins);
+        past.map(|change| (offering.clone(), *change))
+    });
+    let told = later.offerings().flat_map(|offering| {
+        let told = later.changes(offering).iter();
+        told.map(|change| (offering.clone(), *change))
+    });
+    past.chain(told).collect()
+}
+
+/// The book without what was over by then. On-demand prices change so seldom that all are kept: the baseline needs them
+/// from the ledger's first day on.
+fn since(book: &PriceBook, since: Timestamp) -> PriceBook {
+    let kept = book.offerings().flat_map(|offering| {
+        let changes = book.changes(offering);
+        let over = changes.partition_point(|change| change.at <= since).saturating_sub(1);
+        let over = if offering.capacity_type == CapacityType::Spot { over } else { 0 };
+        let news = changes[over..].chunk_by(|one, next| one.price == next.price);
+        let news = news.filter_map(<[PriceChange]>::first);
+        news.map(|change| (offering.clone(), *change))
+    });
+    kept.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use spotscale_decide::{cluster::Offering, units::UsdPerHour};
+
+    use super::*;
+
+    fn offering(capacity_type: CapacityType) -> Offering {
+        let (instance_type, zone) = ("g4dn.xlarge".parse().unwrap(), "a".parse().unwrap());
+        Offering { instance_type, zone, capacity_type }
+    }
+
+    fn book(capacity_type: CapacityType, changes: &[(i64, u64)]) -> PriceBook {
+        let change = |&(second, micros): &(i64, u64)| {
+            let at = Timestamp::from_second(second).unwrap();
+            (offering(capacity_type), PriceChange { at, price: UsdPerHour(micros) })
+        };
+        changes.iter().map(change).collect()
+    }
+
+    fn told(book: &PriceBook, capacity_type: CapacityType) -> Vec<(i64, u64)> {
+        let changes = book.changes(&offering(capacity_type)).iter();
+        changes.map(|change| (change.at.as_second(), change.price.0)).collect()
+    }
+
+    #[test]
+    fn what_a_market_has_forgotten_is_kept_and_what_it_corrects_is_replaced() {
+        let spot = |changes: &[(i64, u64)]| book(CapacityType::Spot, changes);
+        let both = joined(&spot(&[(0, 1), (10, 2), (20, 3), (30, 9)]), &spot(&[(20, 4), (40, 5)]));
+        assert_eq!(told(&both, CapacityType::Spot), [(0, 1), (10, 2), (20, 4), (40, 5)]);
+        let one = joined(&spot(&[(0, 1)]), &PriceBook::default());
+        assert_eq!(told(&one, CapacityType::Spot), [(0, 1)]);
+    }
+
+    #[test]
+    fn the_price_in_force_is_kept_and_the_past_before_it_is_not() {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let changes = [(0, 1), (10, 2), (20, 2), (30, 3)];
+        let spot = since(&book(CapacityType::Spot, &changes), second(15));
+        assert_eq!(told(&spot, CapacityType::Spot), [(10, 2), (30, 3)]);
+        let on_demand = since(&book(CapacityType::OnDemand, &changes), second(15));
+        assert_eq!(told(&on_demand, CapacityType::OnDemand), [(0, 1), (10, 2), (30, 3)]);
+    }
+}
