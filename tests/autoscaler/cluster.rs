@@ -8,8 +8,8 @@ use kube::{
 };
 use serde_json::{Value, json};
 use spotscale_autoscaler::{
-    Action, Applied, Cluster as _, ClusterError, CordonCause, Decision, EndedBy, News, NodePhase,
-    NoticeKind, Observation, Outcome, PodPhase, Reason,
+    Action, Applied, Cluster as _, ClusterError, CordonCause, Decision, EndedBy, News,
+    NodeNotices as _, NodePhase, NoticeKind, Observation, Outcome, PodPhase, Reason,
     kubernetes::{KubeCluster, NOTICES, OwnNode},
 };
 use spotscale_decide::units::{NodeName, PodName, Replicas};

@@ -8,7 +8,7 @@ use std::sync::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use spotscale_autoscaler::{
-    Cluster as _, CordonCause, News, NoticeKind, Observation,
+    Cluster as _, CordonCause, News, NodeNotices as _, NoticeKind, Observation,
     kubernetes::{KubeCluster, OwnNode},
 };
 use spotscale_decide::units::NodeName;

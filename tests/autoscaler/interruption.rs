@@ -1,26 +1,235 @@
-//! Requests flow while machines are taken away.
+//! Requests flow at 60 % of what the replicas can do while their machines are taken away: how many are lost, how late
+//! the others are, how fast a pod is replaced, and how much of the notice is left when its last request has ended.
+//!
+//! The front may not send a request again that a replica has begun (no path is declared idempotent), and some are under
+//! way on every replica at every moment: a replica that dies of its machine loses requests, and is seen.
+//!
+//! `SPOTSCALE_REQUESTS` makes it a benchmark: so many requests, at what this machine can do, with interruptions all along.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
-use crate::ground::{Ground, Setup};
+use jiff::Timestamp;
+use spotscale_test_cluster::{catalog::CapacityType, provider::Instance};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ground_stands() {
-    let start = std::time::Instant::now();
-    let ground = Ground::new("ground", Setup::default()).await;
-    println!("ready {:?}", start.elapsed());
-    let (_front, target) = ground.front().await;
-    println!("front {:?}", start.elapsed());
-    for clients in [4, 8, 16, 32] {
-        println!("{clients}: {:.0}/s", target.capacity(clients, Duration::from_secs(4)).await);
+use crate::ground::{
+    Ground,
+    daemon::Daemon,
+    load::{Load, Outcome, Target},
+    objects::{MODEL, Pods},
+    process::Process,
+    queue::{NOTICE, Queue},
+};
+
+/// Of the latency of all requests of a run, at the 95th percentile.
+const P95_MAX: Duration = Duration::from_millis(500);
+/// From a machine's launch to its Node.
+const BOOT: Duration = Duration::from_secs(3);
+/// The load, as a share of the measured capacity.
+const UTILISATION: f64 = 0.6;
+
+/// A run.
+struct Play {
+    pods: Pods,
+    requests: u64,
+    /// Requests that each replica may have at once.
+    concurrency: u32,
+    /// Machines that are taken at once, time after time.
+    at_once: &'static [usize],
+    /// From the notice to the end.
+    lead: Duration,
+    /// No machine can be had from the notice until the pods have left.
+    sold_out: bool,
+}
+
+/// What one interruption came to.
+struct Interruption {
+    machines: usize,
+    /// From the notice until all replicas were ready on other machines.
+    replaced: Duration,
+    /// What was left until the deadline when the last process on the machines had ended.
+    margin: Duration,
+}
+
+/// What a run came to.
+struct Report {
+    capacity: f64,
+    outcome: Outcome,
+    interruptions: Vec<Interruption>,
+}
+
+/// The parts of a run under way.
+struct Stage {
+    ground: Ground,
+    queue: Queue,
+    daemon: Daemon,
+    front: Process,
+    target: Arc<Target>,
+}
+
+impl Stage {
+    async fn new(name: &str, play: &Play) -> Self {
+        let ground = Ground::alone(name, BOOT).await;
+        ground.model(play.pods).await;
+        let queue = Queue::start().await;
+        let flags = queue.flags();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let daemon = Daemon::start(&ground, (MODEL, "daemon"), &flags, &queue.environment()).await;
+        let (front, target) = ground.front(play.concurrency).await;
+        Self { ground, queue, daemon, front, target }
     }
-    let outcome = target.load(1000, 100.0).outcome().await;
-    println!("{:?} {:?} {:?}", outcome.quantile(0.5), outcome.quantile(0.95), outcome.quantile(0.99));
-    outcome.assert_none_lost();
-    let node = ground.machines()[0].node.clone();
-    let load = target.load(1000, 100.0);
-    ground.provider.interrupt(&node, Duration::from_secs(3)).unwrap();
-    let outcome = load.outcome().await;
-    println!("lost {} {:?}", outcome.lost.len(), outcome.lost.first());
-    println!("{:?} {:?} {:?}", outcome.quantile(0.5), outcome.quantile(0.95), outcome.quantile(0.99));
+
+    /// Takes so many machines of those that have replicas and no notice yet, and waits until others have taken over.
+    async fn interrupt(&self, count: usize, play: &Play) -> Interruption {
+        let ground = &self.ground;
+        let serving = ground.ready(play.pods.replicas).await;
+        let has_replica =
+            |machine: &Instance| serving.iter().any(|pod| pod.machine == machine.node);
+        let mut victims = ground.machines();
+        victims.retain(has_replica);
+        victims.truncate(count);
+        self.sell_out(play.sold_out);
+        let mut deadline = Timestamp::MAX;
+        for victim in &victims {
+            deadline = deadline.min(ground.provider.interrupt(&victim.node, play.lead).unwrap());
+        }
+        let noticed = Timestamp::now();
+        for victim in &victims {
+            self.queue.interruption(victim, deadline).await;
+        }
+        let is_on_victim = |machine: &str| victims.iter().any(|victim| victim.node == machine);
+        let margin = async {
+            let is_left =
+                || async { Ok(!ground.pods().iter().any(|pod| is_on_victim(&pod.machine))) };
+            ground.until("the machines to be left", is_left).await;
+            self.sell_out(false);
+            Timestamp::now().duration_until(deadline).try_into().unwrap_or_default()
+        };
+        let replaced = async {
+            let is_replaced = || async {
+                let pods = ground.pods();
+                let elsewhere = pods.iter().filter(|pod| pod.ready && !is_on_victim(&pod.machine));
+                Ok(elsewhere.count() >= play.pods.replicas)
+            };
+            ground.until("the replacements", is_replaced).await;
+            noticed.duration_until(Timestamp::now()).unsigned_abs()
+        };
+        let (margin, replaced) = tokio::join!(margin, replaced);
+        Interruption { machines: victims.len(), replaced, margin }
+    }
+
+    fn sell_out(&self, is_sold_out: bool) {
+        for capacity in [CapacityType::Spot, CapacityType::OnDemand] {
+            self.ground.set_capacity(capacity, !is_sold_out);
+        }
+    }
+
+    async fn interrupt_until_over(&self, load: &Load, play: &Play) -> Vec<Interruption> {
+        let mut interruptions = Vec::new();
+        for count in play.at_once.iter().copied().cycle() {
+            if load.is_over() || interruptions.len() >= play.rounds() {
+                break;
+            }
+            interruptions.push(self.interrupt(count, play).await);
+        }
+        interruptions
+    }
+}
+
+impl Play {
+    /// Once each; a benchmark goes on until its load is over.
+    fn rounds(&self) -> usize {
+        if wanted().is_some() { usize::MAX } else { self.at_once.len() }
+    }
+
+    async fn run(mut self, name: &str) -> Report {
+        if let Some(requests) = wanted() {
+            self.requests = requests;
+            self.concurrency = 8;
+            self.pods.batch_ms = 2;
+        }
+        let stage = Stage::new(name, &self).await;
+        let clients = self.pods.replicas * self.concurrency as usize;
+        let capacity = stage.target.capacity(clients, Duration::from_secs(3)).await;
+        let load = stage.target.load(self.requests, capacity * UTILISATION);
+        let interruptions = stage.interrupt_until_over(&load, &self).await;
+        let sent = load.sent();
+        let report = Report { capacity, outcome: load.outcome().await, interruptions };
+        println!("{name}: {report}, {sent} sent when the last replica was replaced");
+        drop((stage.front, stage.daemon));
+        report
+    }
+}
+
+/// The number of requests of a benchmark.
+fn wanted() -> Option<u64> {
+    std::env::var("SPOTSCALE_REQUESTS").ok().map(|text| text.parse().unwrap())
+}
+
+impl Report {
+    fn assert_good(&self, interruptions: usize) {
+        self.outcome.assert_none_lost();
+        assert!(self.outcome.quantile(0.95) < P95_MAX, "{self}");
+        assert!(self.interruptions.len() >= interruptions, "{self}");
+        let in_time = |one: &Interruption| one.margin > Duration::ZERO;
+        assert!(self.interruptions.iter().all(in_time), "{self}");
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { capacity, outcome, interruptions } = self;
+        let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| outcome.quantile(share));
+        write!(
+            f,
+            "{} answered, {} lost, p50 {p50:.1?}, p95 {p95:.1?}, p99 {p99:.1?}, at {:.0} of {capacity:.0} requests/s",
+            outcome.answered(),
+            outcome.lost.len(),
+            capacity * UTILISATION,
+        )?;
+        interruptions.iter().try_for_each(|Interruption { machines, replaced, margin }| {
+            write!(f, "; {machines} taken: replaced in {replaced:.1?}, left {margin:.1?} early")
+        })
+    }
+}
+
+/// Scenario A.
+#[tokio::test(flavor = "multi_thread")]
+async fn scenario_a_machines_are_taken_one_two_and_three_at_a_time_and_no_request_is_lost() {
+    let play = Play {
+        pods: Pods::default(),
+        requests: 10_000,
+        concurrency: 2,
+        at_once: &[1, 2, 3],
+        lead: NOTICE,
+        sold_out: false,
+    };
+    play.run("load").await.assert_good(3);
+}
+
+/// Scenario B.
+#[tokio::test(flavor = "multi_thread")]
+async fn scenario_b_pods_that_do_not_hear_sigterm_lose_no_request_and_leave_in_time() {
+    let play = Play {
+        pods: Pods { image: "stubborn", grace: 5, ..Pods::default() },
+        requests: 4000,
+        concurrency: 2,
+        at_once: &[2],
+        lead: NOTICE,
+        sold_out: false,
+    };
+    play.run("stubborn").await.assert_good(1);
+}
+
+/// Scenario C: nothing can replace it in that time, so the pod goes before its replacement is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn scenario_c_a_notice_thirty_seconds_ahead_forces_the_pod_out_and_no_request_is_lost() {
+    let play = Play {
+        pods: Pods::default(),
+        requests: 4000,
+        concurrency: 2,
+        at_once: &[1],
+        lead: Duration::from_secs(30),
+        sold_out: true,
+    };
+    play.run("late").await.assert_good(1);
 }

@@ -1,8 +1,15 @@
 //! The daemon as a process, behind a proxy of its own.
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::Value;
+use spotscale_test_cluster::until;
+
 use super::{
     Ground,
-    objects::{POOL, PRICES, WORKLOAD},
+    objects::{POOL, WORKLOAD},
+    prices,
     process::Process,
     proxy::Proxy,
 };
@@ -17,27 +24,29 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// With these flags and variables besides those that every test needs.
+    /// For a scope, with these flags and variables besides those that every test needs.
     pub(crate) async fn start(
         ground: &Ground,
-        name: &str,
+        (scope, name): (&str, &str),
         flags: &[&str],
         env: &[(&'static str, String)],
     ) -> Self {
         let proxy = Proxy::start(ground.cluster.plane()).await;
-        let namespace = &ground.namespace;
+        let (namespace, label) = (&ground.namespace, ground.label(scope));
         let kubeconfig = ground.folder.path().join(format!("{name}.kubeconfig"));
         std::fs::write(&kubeconfig, proxy.kubeconfig(namespace).to_string()).unwrap();
-        let prices = ground.folder.path().join("prices.csv");
-        std::fs::write(&prices, PRICES).unwrap();
+        let file = ground.folder.path().join(format!("{name}.csv"));
+        std::fs::write(&file, prices()).unwrap();
         let args: Vec<String> = [
             "autoscaler".to_owned(),
-            "--listen=127.0.0.1:0".to_owned(),
+            "--admin-listen=127.0.0.1:0".to_owned(),
+            format!("--namespace={namespace}"),
             "--machine=g4dn.xlarge=400/1".to_owned(),
             "--tick=200ms".to_owned(),
-            format!("--market=file:{}", prices.display()),
-            format!("--node-selector={POOL}={namespace}"),
-            format!("--workload-selector={WORKLOAD}={namespace}"),
+            format!("--market=file:{}", file.display()),
+            format!("--lease={scope}"),
+            format!("--node-selector={POOL}={label}"),
+            format!("--workload-selector={WORKLOAD}={label}"),
         ]
         .into_iter()
         .chain(flags.iter().map(|flag| (*flag).to_owned()))
@@ -54,5 +63,20 @@ impl Daemon {
         self.process.ended().await;
         let group = ground.cluster.plane().group();
         self.process = Process::start(group, &self.name, &self.args, &self.env).await;
+    }
+
+    /// What it shows of itself; nothing before its first look.
+    pub(crate) async fn state(&self) -> Value {
+        let url = format!("{}/debug/plan", self.process.url("admin"));
+        let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let Ok(answer) = http.get(url.parse().unwrap()).await else { return Value::Null };
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&body).unwrap_or_default()
+    }
+
+    /// Waits until it leads.
+    pub(crate) async fn leads(&self) {
+        let leads = || async { Ok(self.state().await["role"] == "leader") };
+        until(&format!("{} to lead", self.name), leads).await.unwrap();
     }
 }

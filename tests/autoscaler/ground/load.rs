@@ -98,7 +98,12 @@ impl Target {
         Load { sent, done, task }
     }
 
-    async fn send(self: Arc<Self>, requests: u64, per_second: f64, sent: Arc<AtomicU64>) -> Outcome {
+    async fn send(
+        self: Arc<Self>,
+        requests: u64,
+        per_second: f64,
+        sent: Arc<AtomicU64>,
+    ) -> Outcome {
         let start = tokio::time::Instant::now();
         let outcome = Arc::new(Mutex::new(Outcome::default()));
         let mut under_way = JoinSet::new();

@@ -6,8 +6,10 @@ pub(crate) mod load;
 pub(crate) mod objects;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod queue;
 
 use std::{
+    any::Any,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, LazyLock},
@@ -15,12 +17,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use spotscale_autoscaler::{NoticeKind, kubernetes::NOTICES};
 use spotscale_test_cluster::{
     TestCluster,
     apply::apply,
@@ -31,28 +35,13 @@ use spotscale_test_cluster::{
     until,
 };
 
+use crate::world::{alone, shared};
+
 use self::{
     load::Target,
     objects::{MODEL, POOL, Pods, TYPE},
     process::Process,
 };
-
-/// Held for writing by a test whose measurements the load of another would spoil.
-pub(crate) static QUIET: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
-
-/// What a test's part of the cluster is made of.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Setup {
-    pub(crate) pods: Pods,
-    /// From a machine's launch to its Node.
-    pub(crate) boot: Duration,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self { pods: Pods::default(), boot: Duration::from_secs(3) }
-    }
-}
 
 /// One test's part of the cluster.
 pub(crate) struct Ground {
@@ -61,40 +50,49 @@ pub(crate) struct Ground {
     pub(crate) namespace: String,
     pub(crate) provider: Provider,
     pub(crate) folder: tempfile::TempDir,
+    /// Its turn with the API server.
+    _turn: Box<dyn Any + Send>,
 }
 
-pub(crate) fn spot(zone: &str) -> Offering {
-    Offering::new(TYPE, zone, CapacityType::Spot)
-}
-
-pub(crate) fn on_demand(zone: &str) -> Offering {
-    Offering::new(TYPE, zone, CapacityType::OnDemand)
-}
+/// What there is, where, how and for how much an hour: what the file market tells the daemon, too.
+const OFFERINGS: [(&str, CapacityType, f64); 4] = [
+    ("us-east-1a", CapacityType::Spot, 0.16),
+    ("us-east-1b", CapacityType::Spot, 0.20),
+    ("us-east-1a", CapacityType::OnDemand, 0.526),
+    ("us-east-1b", CapacityType::OnDemand, 0.526),
+];
 
 impl Ground {
-    /// With two pools, spot before on-demand, and the model on machines of its own, all replicas ready.
-    pub(crate) async fn new(name: &str, setup: Setup) -> Self {
-        let cluster = TestCluster::shared();
+    /// With nothing on it.
+    pub(crate) async fn new(name: &str, boot: Duration) -> Self {
+        let (turn, cluster) = shared().await;
+        Self::with(Box::new(turn), cluster, name, boot).await
+    }
+
+    /// The same, for a test whose measurements the load of another would spoil.
+    pub(crate) async fn alone(name: &str, boot: Duration) -> Self {
+        let (turn, cluster) = alone().await;
+        Self::with(Box::new(turn), cluster, name, boot).await
+    }
+
+    async fn with(
+        turn: Box<dyn Any + Send>,
+        cluster: &'static TestCluster,
+        name: &str,
+        boot: Duration,
+    ) -> Self {
         let (client, namespace) = (cluster.client().await, cluster.namespace(name).await);
         let catalog = Catalog::default()
-            .instance_type(TYPE, &[("cpu", "4"), ("memory", "16Gi"), ("nvidia.com/gpu", "1")])
-            .offer(spot("us-east-1a"), 0.16)
-            .offer(spot("us-east-1b"), 0.20)
-            .offer(on_demand("us-east-1a"), 0.526)
-            .offer(on_demand("us-east-1b"), 0.526);
+            .instance_type(TYPE, &[("cpu", "4"), ("memory", "16Gi"), ("nvidia.com/gpu", "1")]);
+        let catalog = OFFERINGS.iter().fold(catalog, |catalog, (zone, capacity, usd)| {
+            catalog.offer(Offering::new(TYPE, zone, *capacity), *usd)
+        });
         let mut options = Options::new(&namespace, catalog);
-        options.boot = setup.boot;
+        options.boot = boot;
         options.images = images();
         let provider = Provider::start(cluster.plane(), options).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let ground = Self { cluster, client, namespace, provider, folder };
-        ground.pool("spot", 10, CapacityType::Spot).await;
-        ground.pool("on-demand", 1, CapacityType::OnDemand).await;
-        ground.apply(objects::service()).await;
-        ground.apply(objects::budget()).await;
-        ground.deploy(setup.pods).await;
-        ground.ready(setup.pods.replicas).await;
-        ground
+        Self { cluster, client, namespace, provider, folder, _turn: turn }
     }
 
     pub(crate) async fn apply(&self, object: Value) {
@@ -102,15 +100,81 @@ impl Ground {
         apply(&self.client, &self.namespace, &objects).await.unwrap();
     }
 
-    pub(crate) async fn deploy(&self, pods: Pods) {
-        self.apply(objects::deployment(&self.namespace, pods, tiny_model())).await;
+    /// Two pools, spot before on-demand, whose machines are for this scope alone.
+    pub(crate) async fn pools(&self, scope: &str) {
+        for (capacity, weight) in [(CapacityType::Spot, 10), (CapacityType::OnDemand, 1)] {
+            let name = format!("{}-{scope}-{capacity}", self.namespace);
+            let mut pool = self.provider.pool(&name, weight, capacity);
+            let labels = json!({ POOL: self.label(scope) });
+            pool["spec"]["template"]["metadata"] = json!({ "labels": labels });
+            self.apply(pool).await;
+        }
     }
 
-    async fn pool(&self, name: &str, weight: u32, capacity: CapacityType) {
-        let name = format!("{}-{name}", self.namespace);
-        let mut pool = self.provider.pool(&name, weight, capacity);
-        pool["spec"]["template"]["metadata"] = json!({ "labels": { POOL: self.namespace } });
-        self.apply(pool).await;
+    /// The model on machines of its own, once all replicas are ready.
+    pub(crate) async fn model(&self, pods: Pods) {
+        self.pools(MODEL).await;
+        self.apply(objects::service()).await;
+        self.apply(objects::budget()).await;
+        self.apply(objects::model(&self.label(MODEL), pods, tiny_model())).await;
+        self.ready(pods.replicas).await;
+    }
+
+    /// Pods that only sleep, on machines of their own.
+    pub(crate) async fn sleepers(&self, scope: &str, replicas: usize) {
+        self.pools(scope).await;
+        self.scale(scope, replicas).await;
+    }
+
+    pub(crate) async fn scale(&self, scope: &str, replicas: usize) {
+        self.apply(objects::sleepers(scope, &self.label(scope), replicas)).await;
+    }
+
+    /// What nodes and Deployments of a scope are labelled with.
+    pub(crate) fn label(&self, scope: &str) -> String {
+        format!("{}-{scope}", self.namespace)
+    }
+
+    /// Waits until a scope has so many pods that are ready, and none besides.
+    pub(crate) async fn slept(&self, scope: &str, count: usize) -> Vec<Running> {
+        self.until("ready pods", || async {
+            let pods = self.of(scope);
+            Ok(pods.len() == count && pods.iter().all(|pod| pod.ready))
+        })
+        .await;
+        self.of(scope)
+    }
+
+    /// The processes of a scope.
+    pub(crate) fn of(&self, scope: &str) -> Vec<Running> {
+        let mut pods = self.pods();
+        pods.retain(|pod| pod.name.starts_with(&format!("{scope}-")));
+        pods
+    }
+
+    /// The machine of a pod.
+    pub(crate) fn machine_of(&self, pod: &Running) -> Instance {
+        self.provider.instance(&pod.machine).unwrap()
+    }
+
+    /// Leaves notices with a Node, in the place of those that were there.
+    pub(crate) async fn notice(&self, node: &str, kinds: &[NoticeKind]) {
+        let text = serde_json::to_string(kinds).unwrap();
+        self.patch_node(node, json!({ "metadata": { "annotations": { NOTICES: text } } })).await;
+    }
+
+    /// The provider will take a machine so long from now, and its Node says so.
+    pub(crate) async fn interrupt(&self, node: &str, lead: Duration) -> Timestamp {
+        let deadline = self.provider.interrupt(node, lead).unwrap();
+        self.notice(node, &[NoticeKind::Interruption { deadline }]).await;
+        deadline
+    }
+
+    /// Whether anything more can be had.
+    pub(crate) fn set_capacity(&self, capacity: CapacityType, is_there: bool) {
+        for (zone, kind, _) in OFFERINGS.iter().filter(|(_, kind, _)| *kind == capacity) {
+            self.provider.set_capacity(&Offering::new(TYPE, zone, *kind), is_there);
+        }
     }
 
     /// Waits until so many of the model's pods serve and none besides is there, and returns them.
@@ -143,11 +207,12 @@ impl Ground {
         self.nodes().patch(node, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
-    /// A front that follows the model's Service, once it has all these replicas.
-    pub(crate) async fn front(&self) -> (Process, Arc<Target>) {
+    /// A front that follows the model's Service and sends each replica so many requests at once.
+    pub(crate) async fn front(&self, concurrency: u32) -> (Process, Arc<Target>) {
         let service = format!("--kubernetes-service={}/{MODEL}", self.namespace);
+        let concurrency = format!("--concurrency={concurrency}");
         let args = ["front", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--kubernetes"];
-        let args = args.into_iter().chain([service.as_str()]).map(str::to_owned);
+        let args = args.into_iter().chain([service.as_str(), &concurrency]).map(str::to_owned);
         let env = [("KUBECONFIG", self.cluster.kubeconfig().display().to_string())];
         let name = format!("{}-front", self.namespace);
         let group = self.cluster.plane().group();
@@ -175,6 +240,15 @@ impl Ground {
     }
 }
 
+/// The prices as the file market reads them.
+pub(crate) fn prices() -> String {
+    let line = |(zone, capacity, usd): &(&str, CapacityType, f64)| {
+        format!("2024-01-01T00:00:00Z,{TYPE},{zone},{capacity},{usd}\n")
+    };
+    let lines: String = OFFERINGS.iter().map(line).collect();
+    format!("timestamp,instance_type,zone,capacity_type,usd_per_hour\n{lines}")
+}
+
 /// The program, and the program behind one that keeps SIGTERM from it and dies only of SIGKILL, together with it.
 fn images() -> std::collections::BTreeMap<String, Image> {
     let spotscale = Image::of(Path::new(env!("CARGO_BIN_EXE_spotscale")))
@@ -182,7 +256,10 @@ fn images() -> std::collections::BTreeMap<String, Image> {
     let mut stubborn = spotscale.clone();
     let deaf = ["/usr/bin/unshare", "--fork", "--kill-child=KILL"].map(str::to_owned);
     stubborn.entrypoint.splice(..0, deaf);
-    [("spotscale".to_owned(), spotscale), ("stubborn".to_owned(), stubborn)].into()
+    let sleeper = vec!["/bin/sleep".to_owned(), "infinity".to_owned()];
+    let sleeper = Image { entrypoint: sleeper, ..Image::default() };
+    let images = [("spotscale", spotscale), ("stubborn", stubborn), ("sleeper", sleeper)];
+    images.map(|(name, image)| (name.to_owned(), image)).into()
 }
 
 /// A folder with the model `logits.onnx`, which costs next to nothing. Not a temporary one, of which a pod has its own.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// The type of every machine here; one pod of the model fits on each.
 pub(crate) const TYPE: &str = "g4dn.xlarge";
-/// Nodes with this label are the daemon's. Its value is the namespace of the test.
+/// Nodes with this label are the daemon's. Its value is a scope of a test.
 pub(crate) const POOL: &str = "spotscale.dev/pool";
 /// Deployments with this label have their pods replaced before they are evicted. Its value is as above.
 pub(crate) const WORKLOAD: &str = "spotscale.dev/workload";
@@ -32,35 +32,56 @@ impl Default for Pods {
     }
 }
 
-/// A Deployment of the model, one machine for each pod, on machines of the test alone.
-pub(crate) fn deployment(namespace: &str, pods: Pods, models: &Path) -> Value {
-    let labels = json!({ "app": MODEL });
-    let max_wait = format!("--max-wait={}ms", pods.batch_ms);
-    let args = [
-        "inference", "--listen=0.0.0.0:8000", "--grpc-listen=0.0.0.0:8001", "--device=cpu",
-        "--model=tiny=/models/logits.onnx", "--threads=1", "--drain-timeout=10s", &max_wait,
-    ];
+/// A Deployment whose pods have a machine each, of those with this label.
+fn deployment(name: &str, label: &str, replicas: usize, pod: Value) -> Value {
+    let labels = json!({ "app": name });
+    let mut pod = pod;
+    pod["nodeSelector"] = json!({ POOL: label });
+    pod["automountServiceAccountToken"] = json!(false);
+    pod["containers"][0]["resources"] = json!({ "limits": { "nvidia.com/gpu": "1" } });
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": { "name": MODEL, "labels": { WORKLOAD: namespace } },
+        "metadata": { "name": name, "labels": { WORKLOAD: label } },
         "spec": {
-            "replicas": pods.replicas, "selector": { "matchLabels": labels },
-            "template": { "metadata": { "labels": labels }, "spec": {
-                "nodeSelector": { POOL: namespace },
-                "terminationGracePeriodSeconds": pods.grace,
-                "automountServiceAccountToken": false,
-                "containers": [{
-                    "name": "model", "image": pods.image, "args": args,
-                    "ports": [{ "name": "http", "containerPort": 8000 }],
-                    "readinessProbe": { "httpGet": { "path": "/readyz", "port": "http" }, "periodSeconds": 1 },
-                    "lifecycle": { "preStop": { "sleep": { "seconds": 2 } } },
-                    "resources": { "limits": { "nvidia.com/gpu": "1" } },
-                    "volumeMounts": [{ "name": "models", "mountPath": "/models", "readOnly": true }],
-                }],
-                "volumes": [{ "name": "models", "hostPath": { "path": models } }],
-            } },
+            "replicas": replicas, "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": pod },
         },
     })
+}
+
+/// Pods that do nothing, and end at once when they are told to.
+pub(crate) fn sleepers(name: &str, label: &str, replicas: usize) -> Value {
+    let container = json!({ "name": "sleeper", "image": "sleeper" });
+    let pod = json!({ "terminationGracePeriodSeconds": 2, "containers": [container] });
+    deployment(name, label, replicas, pod)
+}
+
+/// The model server.
+pub(crate) fn model(label: &str, pods: Pods, models: &Path) -> Value {
+    let max_wait = format!("--max-wait={}ms", pods.batch_ms);
+    let args = [
+        "inference",
+        "--listen=0.0.0.0:8000",
+        "--grpc-listen=0.0.0.0:8001",
+        "--device=cpu",
+        "--model=tiny=/models/logits.onnx",
+        "--threads=1",
+        "--drain-timeout=10s",
+        &max_wait,
+    ];
+    let probe = json!({ "httpGet": { "path": "/readyz", "port": "http" }, "periodSeconds": 1 });
+    let pod = json!({
+        "terminationGracePeriodSeconds": pods.grace,
+        "containers": [{
+            "name": "model", "image": pods.image, "args": args,
+            "ports": [{ "name": "http", "containerPort": 8000 }],
+            "readinessProbe": probe,
+            "lifecycle": { "preStop": { "sleep": { "seconds": 2 } } },
+            "volumeMounts": [{ "name": "models", "mountPath": "/models", "readOnly": true }],
+        }],
+        "volumes": [{ "name": "models", "hostPath": { "path": models } }],
+    });
+    deployment(MODEL, label, pods.replicas, pod)
 }
 
 /// The Service by which the front knows the model's pods.
@@ -81,12 +102,3 @@ pub(crate) fn budget() -> Value {
         "spec": { "maxUnavailable": 1, "selector": { "matchLabels": { "app": MODEL } } },
     })
 }
-
-/// What the file market is started with.
-pub(crate) const PRICES: &str = "\
-timestamp,instance_type,zone,capacity_type,usd_per_hour
-2024-01-01T00:00:00Z,g4dn.xlarge,us-east-1a,spot,0.16
-2024-01-01T00:00:00Z,g4dn.xlarge,us-east-1b,spot,0.20
-2024-01-01T00:00:00Z,g4dn.xlarge,us-east-1a,on-demand,0.526
-2024-01-01T00:00:00Z,g4dn.xlarge,us-east-1b,on-demand,0.526
-";

@@ -48,7 +48,8 @@ impl Process {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
         let line = line.unwrap().unwrap();
-        let line = line.unwrap_or_else(|| panic!("{name} has ended: {}", group.log(name).display()));
+        let line =
+            line.unwrap_or_else(|| panic!("{name} has ended: {}", group.log(name).display()));
         let said: Value = serde_json::from_str(&line).unwrap();
         Self { child, listening: said["listening"].clone(), _lines: lines }
     }

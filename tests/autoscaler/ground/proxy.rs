@@ -42,10 +42,39 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    /// It changes what the cluster does, and is not the daemon's own book-keeping.
-    pub(crate) fn is_act(&self) -> bool {
-        is_act(&self.path)
+    /// What it did; nothing where it is the daemon's own book-keeping or was refused.
+    pub(crate) fn act(&self) -> Option<Act> {
+        let patched = |pointer: &str| self.body.pointer(pointer).is_some_and(|new| !new.is_null());
+        let act = match self.path.rsplit('/').nth(1)? {
+            "nodes" if self.body["spec"]["unschedulable"] == true => Act::Cordon,
+            "nodes" if self.body["spec"]["unschedulable"] == false => Act::Uncordon,
+            "nodes" if patched("/metadata/annotations/karpenter.sh~1do-not-disrupt") => {
+                Act::Protect
+            }
+            "nodes" if patched("/metadata/annotations/spotscale.dev~1notices") => Act::Notice,
+            "pods" if self.method == Method::DELETE => Act::Evict,
+            "pods" if patched("/metadata/annotations/spotscale.dev~1surged") => Act::Surge,
+            "nodeclaims" if self.method == Method::DELETE => Act::Terminate,
+            _ if self.path.ends_with("/eviction") => Act::Evict,
+            _ if is_act(&self.path) => Act::Steer,
+            _ => return None,
+        };
+        self.status.is_success().then_some(act)
     }
+}
+
+/// What a write did to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Act {
+    Notice,
+    Protect,
+    Cordon,
+    Uncordon,
+    Surge,
+    Evict,
+    Terminate,
+    /// Overlays, and weights and limits of pools.
+    Steer,
 }
 
 fn is_act(path: &str) -> bool {
@@ -137,8 +166,13 @@ impl Proxy {
     }
 
     /// What was done to the cluster, in order.
-    pub(crate) fn acts(&self) -> Vec<Write> {
-        self.writes().into_iter().filter(Write::is_act).collect()
+    pub(crate) fn acts(&self) -> Vec<Act> {
+        self.writes().iter().filter_map(Write::act).collect()
+    }
+
+    /// How often it was done.
+    pub(crate) fn count(&self, act: Act) -> usize {
+        self.acts().iter().filter(|done| **done == act).count()
     }
 }
 
@@ -185,7 +219,8 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request<Body>) -> R
     let answer = tokio::spawn(async move { client.send(onward).await }).await.unwrap();
     let Ok(answer) = answer else { return StatusCode::BAD_GATEWAY.into_response() };
     if is_write {
-        let write = Write { at: Timestamp::now(), method, path, body: value, status: answer.status() };
+        let write =
+            Write { at: Timestamp::now(), method, path, body: value, status: answer.status() };
         shared.writes.lock().unwrap().push(write);
     }
     if let Some(act) = act {

@@ -1,0 +1,112 @@
+//! Two daemons: one acts, and another when that one is gone, stuck or cut off. Never both.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rustix::process::Signal;
+
+use crate::ground::{
+    Ground,
+    daemon::Daemon,
+    proxy::{Act, Write},
+    queue::NOTICE,
+};
+
+const SCOPE: &str = "pair";
+/// How long nobody may be there to act.
+const FAILOVER_MAX: Duration = Duration::from_secs(15);
+
+/// One leads and the other waits.
+struct Pair {
+    ground: Ground,
+    leader: Daemon,
+    other: Daemon,
+}
+
+impl Pair {
+    async fn new(name: &str) -> Self {
+        let ground = Ground::new(name, Duration::from_secs(1)).await;
+        ground.sleepers(SCOPE, 2).await;
+        ground.slept(SCOPE, 2).await;
+        let leader = Daemon::start(&ground, (SCOPE, "first"), &[], &[]).await;
+        leader.leads().await;
+        let other = Daemon::start(&ground, (SCOPE, "second"), &[], &[]).await;
+        let waits = || async { Ok(other.state().await["role"] == "standby") };
+        ground.until("the other to wait", waits).await;
+        Self { ground, leader, other }
+    }
+
+    /// A machine is to be taken: its pod is replaced before it goes. Returns when it was noticed.
+    async fn interrupt(&self) -> Timestamp {
+        let victim = self.ground.slept(SCOPE, 2).await.remove(0);
+        let noticed = Timestamp::now();
+        self.ground.interrupt(&victim.machine, NOTICE).await;
+        let is_left = || async {
+            let pods = self.ground.of(SCOPE);
+            let elsewhere = pods.iter().filter(|pod| pod.ready && pod.machine != victim.machine);
+            Ok(pods.len() == 2 && elsewhere.count() == 2)
+        };
+        self.ground.until("the pod to move", is_left).await;
+        noticed
+    }
+}
+
+/// What a daemon has done to the cluster after a moment.
+fn acts_after(daemon: &Daemon, moment: Timestamp) -> Vec<Write> {
+    let mut writes = daemon.proxy.writes();
+    writes.retain(|write| write.act().is_some() && write.at > moment);
+    writes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_leader_is_killed_the_other_acts_within_fifteen_seconds() {
+    let mut pair = Pair::new("killed-leader").await;
+    pair.interrupt().await;
+    assert_eq!(pair.leader.proxy.count(Act::Evict), 1);
+    assert!(pair.other.proxy.acts().is_empty(), "{:?}", pair.other.proxy.acts());
+    let killed = Instant::now();
+    pair.leader.process.signal(Signal::KILL);
+    pair.leader.process.ended().await;
+    pair.other.leads().await;
+    let took = killed.elapsed();
+    println!("failover after SIGKILL: {took:.1?}");
+    assert!(took < FAILOVER_MAX, "{took:?}");
+    pair.interrupt().await;
+    assert_eq!(pair.other.proxy.count(Act::Evict), 1);
+    assert_eq!(pair.leader.proxy.count(Act::Evict), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_stopped_past_its_lease_does_not_act_again() {
+    let pair = Pair::new("stopped-leader").await;
+    pair.leader.process.signal(Signal::STOP);
+    let stopped = Instant::now();
+    pair.other.leads().await;
+    println!("failover after SIGSTOP: {:.1?}", stopped.elapsed());
+    // Both see the notice at once, and the one that slept takes itself for the leader if anything does.
+    let victim = pair.ground.slept(SCOPE, 2).await.remove(0);
+    pair.ground.interrupt(&victim.machine, NOTICE).await;
+    let woken = Timestamp::now();
+    pair.leader.process.signal(Signal::CONT);
+    let waits = || async { Ok(pair.leader.state().await["role"] == "standby") };
+    pair.ground.until("it to wait", waits).await;
+    pair.interrupt().await;
+    let acts = acts_after(&pair.leader, woken);
+    assert!(acts.is_empty(), "two acted: {acts:?}");
+    assert_eq!(pair.other.proxy.count(Act::Evict), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_is_replaced_and_leaves_the_acting_to_the_other() {
+    let pair = Pair::new("cut-leader").await;
+    pair.leader.proxy.away(true);
+    let cut = (Instant::now(), Timestamp::now());
+    pair.other.leads().await;
+    println!("failover after a cut: {:.1?}", cut.0.elapsed());
+    assert!(cut.0.elapsed() < FAILOVER_MAX, "{:?}", cut.0.elapsed());
+    pair.leader.proxy.away(false);
+    pair.interrupt().await;
+    let acts = acts_after(&pair.leader, cut.1);
+    assert!(acts.is_empty(), "two acted: {acts:?}");
+    assert_eq!(pair.other.proxy.count(Act::Evict), 1);
+}
