@@ -4,7 +4,7 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{front, inference, model, role, scaler, up};
+use crate::{autoscaler, front, inference, model, node, role, scaler, up};
 
 /// The exit status of a command that was called wrongly (`EX_USAGE` of sysexits).
 const EXIT_USAGE: u8 = 64;
@@ -25,6 +25,10 @@ enum Command {
     Scaler(Box<spotscale_scaler::keda::Config>),
     /// The request-holding front: holds, releases, retries and counts the requests of a service.
     Front(Box<spotscale_scaler::front::Config>),
+    /// The cost-aware daemon: steers Karpenter, empties nodes before they are taken, and keeps the ledger.
+    Autoscaler(Box<autoscaler::Config>),
+    /// The watcher on a node: hears of its interruption from the EC2 metadata, and leaves it on the Node.
+    Node(Box<node::Config>),
     /// The bundled model server: image classification with ONNX Runtime.
     Inference(Box<inference::Args>),
     /// All roles on this machine: no cluster, no cloud account.
@@ -47,6 +51,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match cli.command {
         Command::Scaler(config) => role::block_on(scaler::main(*config)),
         Command::Front(config) => role::block_on(front::main(*config)),
+        Command::Autoscaler(config) => role::block_on(autoscaler::main(*config)),
+        Command::Node(config) => role::block_on(node::main(*config)),
         Command::Inference(args) => role::block_on(inference::main(*args)),
         Command::Up(config) => role::block_on(up::main(*config)),
         Command::Model(args) => model::main(&args),

@@ -1,4 +1,4 @@
-//! What the daemon tells over HTTP: `/metrics`, and `/debug/plan`, the whole state as JSON.
+//! What the daemon tells over HTTP: whether it is well, `/metrics`, and `/debug/plan`, the whole state as JSON.
 
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ use tokio::sync::watch;
 
 use crate::state::State;
 
+const NOTHING_SEEN: &str = "nothing was observed yet";
+
 #[derive(Clone)]
 struct Shown {
     states: watch::Receiver<Option<State>>,
@@ -22,9 +24,17 @@ struct Shown {
 
 pub(crate) fn router(states: watch::Receiver<Option<State>>, registry: Arc<Registry>) -> Router {
     Router::new()
+        .route("/healthz", get(spotscale_admin::healthz))
+        .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/debug/plan", get(plan))
         .with_state(Shown { states, registry })
+}
+
+/// Ready is who has seen the cluster; one that waits for its turn to lead is ready to.
+async fn readyz(From(shown): From<Shown>) -> Response {
+    let seen = shown.states.borrow().is_some();
+    spotscale_admin::readiness(if seen { Ok(()) } else { Err(NOTHING_SEEN) })
 }
 
 async fn metrics(From(shown): From<Shown>) -> Response {
@@ -35,6 +45,6 @@ async fn plan(From(shown): From<Shown>) -> Response {
     let state = shown.states.borrow().clone();
     match state {
         Some(state) => Json(state).into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "nothing was observed yet\n").into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, format!("{NOTHING_SEEN}\n")).into_response(),
     }
 }

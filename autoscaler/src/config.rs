@@ -1,6 +1,6 @@
 //! The daemon's flags and environment, their checks, and the policy they spell.
 
-use std::{str::FromStr, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use clap::Args;
 use jiff::SignedDuration;
@@ -172,6 +172,12 @@ impl Config {
         }
         let rate = self.fleet.interruptions_per_hour;
         if rate.is_finite() && rate >= 0.0 { Ok(()) } else { Err(ConfigError::Interruptions) }
+    }
+
+    /// How many pods fit on a machine of each type that may be bought.
+    pub fn pods_max(&self) -> BTreeMap<InstanceType, u32> {
+        let sized = |machine: &Machine| (machine.instance_type.clone(), machine.pods_max);
+        self.machines.iter().map(sized).collect()
     }
 
     /// What the planner is told.

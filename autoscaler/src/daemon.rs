@@ -91,6 +91,12 @@ impl Daemon {
         })
     }
 
+    /// Counts where others count too.
+    pub fn with_registry(self, mut registry: Registry) -> Self {
+        self.metrics.register(&mut registry);
+        Self { registry: Arc::new(registry), ..self }
+    }
+
     /// Acts only while the gate is open.
     pub fn with_gate(self, gate: Arc<dyn Gate>) -> Self {
         Self { gate, ..self }
@@ -116,7 +122,7 @@ impl Daemon {
         self.states.subscribe()
     }
 
-    /// `/metrics` and `/debug/plan`.
+    /// `/healthz`, `/readyz`, `/metrics` and `/debug/plan`.
     pub fn router(&self) -> Router {
         admin::router(self.states(), Arc::clone(&self.registry))
     }

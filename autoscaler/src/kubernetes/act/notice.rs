@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, Resource, ResourceExt as _, runtime::reflector::ObjectRef};
 use serde::de::DeserializeOwned;
@@ -17,6 +18,7 @@ use crate::{
         names::NOTICES,
         notices::{merge, read, withdraw_maintenance, write},
     },
+    notices::NodeNotices,
 };
 
 /// The node that this process runs on. `get` and `patch` on it are all the rights that it takes.
@@ -30,9 +32,11 @@ impl OwnNode {
     pub const fn new(client: Client, name: NodeName) -> Self {
         Self { client, name }
     }
+}
 
-    /// Adds to the notices that stand for it. Saying a thing twice is saying it once.
-    pub async fn tell(&self, kinds: &[NoticeKind]) -> Result<(), ClusterError> {
+#[async_trait]
+impl NodeNotices for OwnNode {
+    async fn tell(&self, kinds: &[NoticeKind]) -> Result<(), ClusterError> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let news: Vec<_> = kinds.iter().copied().map(News::Stands).collect();
         annotate(&nodes, self.name.as_str(), &news).await.map(drop)
