@@ -9,7 +9,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use spotscale_test_cluster::{catalog::CapacityType, provider::Instance};
+use serde_json::Value;
+use spotscale_test_cluster::{catalog::CapacityType, kubelet::Running, provider::Instance};
 
 use crate::ground::{
     Ground,
@@ -113,8 +114,28 @@ impl Stage {
             ground.until("the replacements", is_replaced).await;
             noticed.duration_until(Timestamp::now()).unsigned_abs()
         };
-        let (margin, replaced) = tokio::join!(margin, replaced);
+        let avoided = async {
+            let pods: Vec<_> = serving.iter().filter(|pod| is_on_victim(&pod.machine)).collect();
+            let is_avoided = || async { Ok(self.avoids(&pods).await) };
+            ground.until("the front to avoid the machines", is_avoided).await;
+        };
+        let (margin, replaced, ()) = tokio::join!(margin, replaced, avoided);
         Interruption { machines: victims.len(), replaced, margin }
+    }
+
+    /// Whether the front sends to these pods only what no other has room for.
+    async fn avoids(&self, pods: &[&Running]) -> bool {
+        let page = self.front.page("/debug/front").await;
+        let services = page.as_array().into_iter().flatten();
+        let endpoints: Vec<&Value> =
+            services.flat_map(|service| service["endpoints"].as_array().unwrap()).collect();
+        pods.iter().all(|pod| {
+            let is_avoided = |endpoint: &&Value| {
+                let address = endpoint["endpoint"].as_str().unwrap_or_default();
+                address.contains(&format!("{}:", pod.ip)) && endpoint["is_leaving"] == true
+            };
+            endpoints.iter().copied().any(|endpoint| is_avoided(&endpoint))
+        })
     }
 
     fn sell_out(&self, is_sold_out: bool) {

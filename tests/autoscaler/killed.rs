@@ -27,7 +27,7 @@ impl Case<'_> {
     async fn run(&self) -> (Vec<Act>, bool) {
         let Self { ground, scope, kill } = self;
         let old = ground.slept(scope, 1).await.remove(0);
-        let mut daemon = Daemon::start(ground, (scope, scope), &[], &[]).await;
+        let mut daemon = Daemon::start(ground, (scope.as_str(), scope.as_str()), &[], &[]).await;
         daemon.leads().await;
         daemon.proxy.kill(daemon.process.pid(), Some(*kill));
         ground.interrupt(&old.machine, NOTICE).await;

@@ -36,18 +36,25 @@ impl Pair {
         Self { ground, leader, other }
     }
 
-    /// A machine is to be taken: its pod is replaced before it goes. Returns when it was noticed.
-    async fn interrupt(&self) -> Timestamp {
-        let victim = self.ground.slept(SCOPE, 2).await.remove(0);
-        let noticed = Timestamp::now();
-        self.ground.interrupt(&victim.machine, NOTICE).await;
+    /// A machine is to be taken; which.
+    async fn notice(&self) -> String {
+        let victim = self.ground.slept(SCOPE, 2).await.remove(0).machine;
+        self.ground.interrupt(&victim, NOTICE).await;
+        victim
+    }
+
+    /// Waits until both pods are ready on other machines.
+    async fn left(&self, victim: String) {
         let is_left = || async {
             let pods = self.ground.of(SCOPE);
-            let elsewhere = pods.iter().filter(|pod| pod.ready && pod.machine != victim.machine);
+            let elsewhere = pods.iter().filter(|pod| pod.ready && pod.machine != victim);
             Ok(pods.len() == 2 && elsewhere.count() == 2)
         };
         self.ground.until("the pod to move", is_left).await;
-        noticed
+    }
+
+    async fn drain(&self) {
+        self.left(self.notice().await).await;
     }
 }
 
@@ -61,7 +68,7 @@ fn acts_after(daemon: &Daemon, moment: Timestamp) -> Vec<Write> {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_leader_is_killed_the_other_acts_within_fifteen_seconds() {
     let mut pair = Pair::new("killed-leader").await;
-    pair.interrupt().await;
+    pair.drain().await;
     assert_eq!(pair.leader.proxy.count(Act::Evict), 1);
     assert!(pair.other.proxy.acts().is_empty(), "{:?}", pair.other.proxy.acts());
     let killed = Instant::now();
@@ -71,7 +78,7 @@ async fn when_the_leader_is_killed_the_other_acts_within_fifteen_seconds() {
     let took = killed.elapsed();
     println!("failover after SIGKILL: {took:.1?}");
     assert!(took < FAILOVER_MAX, "{took:?}");
-    pair.interrupt().await;
+    pair.drain().await;
     assert_eq!(pair.other.proxy.count(Act::Evict), 1);
     assert_eq!(pair.leader.proxy.count(Act::Evict), 1);
 }
@@ -84,13 +91,13 @@ async fn a_leader_that_was_stopped_past_its_lease_does_not_act_again() {
     pair.other.leads().await;
     println!("failover after SIGSTOP: {:.1?}", stopped.elapsed());
     // Both see the notice at once, and the one that slept takes itself for the leader if anything does.
-    let victim = pair.ground.slept(SCOPE, 2).await.remove(0);
-    pair.ground.interrupt(&victim.machine, NOTICE).await;
+    let victim = pair.notice().await;
     let woken = Timestamp::now();
     pair.leader.process.signal(Signal::CONT);
     let waits = || async { Ok(pair.leader.state().await["role"] == "standby") };
     pair.ground.until("it to wait", waits).await;
-    pair.interrupt().await;
+    pair.left(victim).await;
+    pair.drain().await;
     let acts = acts_after(&pair.leader, woken);
     assert!(acts.is_empty(), "two acted: {acts:?}");
     assert_eq!(pair.other.proxy.count(Act::Evict), 2);
@@ -105,7 +112,7 @@ async fn a_leader_that_is_cut_off_is_replaced_and_leaves_the_acting_to_the_other
     println!("failover after a cut: {:.1?}", cut.0.elapsed());
     assert!(cut.0.elapsed() < FAILOVER_MAX, "{:?}", cut.0.elapsed());
     pair.leader.proxy.away(false);
-    pair.interrupt().await;
+    pair.drain().await;
     let acts = acts_after(&pair.leader, cut.1);
     assert!(acts.is_empty(), "two acted: {acts:?}");
     assert_eq!(pair.other.proxy.count(Act::Evict), 1);

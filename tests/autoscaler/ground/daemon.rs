@@ -1,8 +1,5 @@
 //! The daemon as a process, behind a proxy of its own.
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::Value;
 use spotscale_test_cluster::until;
 
@@ -67,11 +64,7 @@ impl Daemon {
 
     /// What it shows of itself; nothing before its first look.
     pub(crate) async fn state(&self) -> Value {
-        let url = format!("{}/debug/plan", self.process.url("admin"));
-        let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-        let Ok(answer) = http.get(url.parse().unwrap()).await else { return Value::Null };
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
-        serde_json::from_slice(&body).unwrap_or_default()
+        self.process.page("/debug/plan").await
     }
 
     /// Waits until it leads.

@@ -240,6 +240,14 @@ impl Ground {
     }
 }
 
+/// What an offering costs.
+pub(crate) fn usd_per_hour(offering: &Offering) -> f64 {
+    let is_it = |(zone, capacity, _): &&(&str, CapacityType, f64)| {
+        (*zone, *capacity) == (offering.zone.as_str(), offering.capacity_type)
+    };
+    OFFERINGS.iter().find(is_it).unwrap().2
+}
+
 /// The prices as the file market reads them.
 pub(crate) fn prices() -> String {
     let line = |(zone, capacity, usd): &(&str, CapacityType, f64)| {

@@ -2,6 +2,9 @@
 
 use std::{fs::File, process::Stdio, time::Duration};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use spotscale_test_cluster::group::Group;
@@ -57,6 +60,15 @@ impl Process {
     /// The URL of one of its listeners.
     pub(crate) fn url(&self, listener: &str) -> String {
         format!("http://{}", self.listening[listener].as_str().unwrap())
+    }
+
+    /// A page of its admin port; nothing where it has no such page now.
+    pub(crate) async fn page(&self, path: &str) -> Value {
+        let url = format!("{}{path}", self.url("admin")).parse().unwrap();
+        let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let Ok(answer) = http.get(url).await else { return Value::Null };
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&body).unwrap_or_default()
     }
 
     /// Its number, while it has not been waited for.
