@@ -2,19 +2,26 @@
 
 use spotscale_inference::{Config, run};
 
-use crate::role;
+use crate::{calibrate, role};
 
 /// The role's own settings, and how this process ends.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     config: Config,
+    #[command(flatten)]
+    calibrate: calibrate::Args,
     /// Drain and end when standard input ends, so that a child cannot outlive its parent.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
 }
 
-pub(crate) async fn main(Args { config, exit_with_stdin }: Args) -> anyhow::Result<()> {
+pub(crate) async fn main(
+    Args { config, mut calibrate, exit_with_stdin }: Args,
+) -> anyhow::Result<()> {
+    if let Some(table) = calibrate.calibrate.take() {
+        return calibrate::main(config, calibrate, table).await;
+    }
     config.validate()?;
     let listeners = config.bind().await?;
     role::announce("inference", &listeners.addresses()?)?;

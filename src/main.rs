@@ -1,9 +1,11 @@
 //! `spotscale`: one command, every role. Here is only the way in; each role is a library of its own.
 
 mod autoscaler;
+mod calibrate;
 mod cli;
 mod front;
 mod inference;
+mod loopback;
 mod model;
 mod node;
 mod role;

@@ -9,7 +9,6 @@ mod config;
 mod console;
 mod faults;
 mod hpa;
-mod http;
 mod keda;
 mod local;
 mod market;

@@ -14,7 +14,7 @@ use spotscale_admin::{healthz, openmetrics};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::http;
+use crate::loopback;
 
 const END: &str = "# EOF\n";
 
@@ -37,7 +37,7 @@ pub(super) async fn serve(
 async fn metrics(State(roles): State<Vec<SocketAddr>>) -> Response {
     let mut all = String::new();
     for role in roles {
-        match http::get(role, "/metrics").await {
+        match loopback::get(role, "/metrics").await {
             Ok((StatusCode::OK, page)) => {
                 let page = String::from_utf8_lossy(&page);
                 all.push_str(page.strip_suffix(END).unwrap_or(&page));

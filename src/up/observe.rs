@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use self::front::{Look, Looks};
 use super::{
     cluster::LocalCluster,
-    http,
     keda::ScaleTarget,
     view::{Addresses, Decision, Money, Node, Progress, Traffic, View, Weights},
 };
+use crate::loopback;
 
 const EVERY: Duration = Duration::from_millis(500);
 const DECISIONS_MAX: usize = 20;
@@ -81,10 +81,10 @@ impl Observer {
 
     async fn look(&self, uptime: Duration, memory: &mut Memory) -> View {
         // A role that does not answer leaves its part of the picture as it was.
-        if let Ok((_, page)) = http::get(self.front_admin, "/metrics").await {
+        if let Ok((_, page)) = loopback::get(self.front_admin, "/metrics").await {
             memory.looks.push(uptime, Look::of(&String::from_utf8_lossy(&page)));
         }
-        if let Ok((_, page)) = http::get(self.scaler_admin, "/debug/scaler").await {
+        if let Ok((_, page)) = loopback::get(self.scaler_admin, "/debug/scaler").await {
             memory.scaled(scaler::decision(&page));
         }
         let state = self.autoscaler.borrow().clone();

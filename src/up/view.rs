@@ -4,7 +4,9 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+pub(crate) use crate::calibrate::picture::Weights;
 
 /// Everything worth seeing at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -147,16 +149,6 @@ pub(crate) struct Decision {
     pub desired: Option<u32>,
     /// Why, in plain words, the strongest reason first; of a decision about nodes, what was done comes before.
     pub reasons: Vec<String>,
-}
-
-/// Where the model's weights come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Weights {
-    /// Made from a seed: right shape and speed, meaningless answers.
-    Seeded,
-    /// Trained by somebody.
-    Pretrained,
 }
 
 /// Where to reach the parts of local mode, all on loopback.

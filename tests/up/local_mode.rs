@@ -174,7 +174,7 @@ fn command(folder: &Path, flags: &[&str]) -> Command {
 }
 
 /// A classifier that averages colours: right for what happens around a model, and quick to load.
-fn tiny_model(folder: &Path) -> PathBuf {
+pub(crate) fn tiny_model(folder: &Path) -> PathBuf {
     let python = part("SPOTSCALE_PYTHON");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("inference/tests/python/tiny_model.py");
     let made = std::process::Command::new(python).arg(script).arg(folder).status().unwrap();

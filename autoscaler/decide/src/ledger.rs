@@ -2,38 +2,66 @@
 //! anew, so that repeating an observation, setting a clock or correcting a price late cannot count a second twice.
 //!
 //! Billing follows EC2's pages "Amazon EC2 On-Demand Pricing" (Linux: by the second, 60 s at least) and "Billing for
-//! interrupted Spot Instances" (a Linux spot instance that EC2 takes in its first hour is free).
+//! interrupted Spot Instances" (a Linux spot instance that EC2 takes in its first hour is free). A node is billed from its
+//! launch, also where that was before the ledger was opened or while nobody looked. A node that is gone without a word
+//! is billed up to when it was seen last. What is in scope is nodes, and nothing else that a provider bills.
 
+mod exact;
 mod life;
+mod lines;
+mod occupancy;
+mod reconcile;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::life::FREE_BEFORE;
-use self::life::{Exact, Life, LifeKey};
+use self::{
+    exact::Exact,
+    life::{End, Life, LifeKey},
+    lines::{Account, Sum},
+};
+pub use self::{
+    lines::{LifeEnd, LifeLine, Line, SpendLine, Stretch},
+    reconcile::{Difference, FeedRow, Reconciliation},
+};
 use crate::{
-    cluster::{CapacityType, Node, Observation, Offering, Workload},
+    cluster::{CapacityType, EndedBy, Index, Node, Observation, Offering, Workload},
     pairs,
     prices::PriceBook,
-    units::{InstanceType, MicroUsd, Millis, NodeName},
+    units::{InstanceId, InstanceType, MicroUsd, Millis, NodeName},
 };
 
 /// A life that ended so long ago is no longer corrected: it is added to its offering's sum and forgotten.
 const SETTLED_AFTER: Millis = Millis::from_secs(24 * 3600);
+/// An observation that is older than the last by less than this is late, and one that is older still was made by a clock
+/// that was set back.
+const LATE_MAX: Millis = Millis::from_secs(60);
 
 /// The lives of all nodes since the ledger was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     opened_at: Option<Timestamp>,
+    /// When the nodes were listed last.
+    observed_at: Option<Timestamp>,
+    month: Option<Month>,
     serving_max: u32,
     #[serde(with = "pairs")]
     lives: BTreeMap<LifeKey, Life>,
     #[serde(with = "pairs")]
-    settled: BTreeMap<Offering, Sum>,
+    settled: BTreeMap<Account, Sum>,
+}
+
+/// A calendar month, in UTC, as bills have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Month {
+    begins: Timestamp,
+    /// What had been spent before it, refunds taken off.
+    before: Exact,
 }
 
 /// What the spend is held against: a fleet of one machine type, on demand, that never shrinks.
@@ -61,23 +89,10 @@ pub struct Totals {
     /// Spend and refund of each offering.
     #[serde(with = "pairs")]
     pub offerings: BTreeMap<Offering, Line>,
+    /// The same by pool, offering and workload. All sums here are sums of these.
+    pub lines: Vec<SpendLine>,
     /// Nodes without any known price: their cost is in no sum.
     pub unpriced: Vec<NodeName>,
-}
-
-/// The money of one offering.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// What its nodes cost, before refunds.
-    pub spend: MicroUsd,
-    /// What of that is not billed.
-    pub refund: MicroUsd,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Sum {
-    spend: Exact,
-    refund: Exact,
 }
 
 // === impl Ledger ===
@@ -85,70 +100,138 @@ struct Sum {
 impl Ledger {
     /// Takes note of an observation. The prices are needed to settle what ended long ago.
     pub fn observe(&mut self, seen: &Observation, prices: &PriceBook) {
+        let index = Index::of(seen);
         self.opened_at.get_or_insert(seen.at);
         let serving =
-            |workload: &Workload| workload.replicas_wanted.0.min(seen.ready(&workload.name));
+            |workload: &Workload| workload.replicas_wanted.0.min(index.ready(&workload.name));
         self.serving_max = self.serving_max.max(seen.workloads.iter().map(serving).sum());
-        for node in &seen.nodes {
-            self.observe_node(node, seen);
+        let late = self.observed_at.is_some_and(|last| seen.at < last);
+        let set_back = self.observed_at.is_some_and(|last| LATE_MAX.after(seen.at) < last);
+        if set_back {
+            self.lives.values_mut().for_each(|life| life.set_back(seen.at));
         }
-        self.end_absent(seen);
+        self.rename(seen);
+        for node in &seen.nodes {
+            let life = self.lives.entry(LifeKey::of(node)).or_insert_with(|| Life::new(node));
+            life.see(node, &index);
+            if !late || set_back {
+                life.see_pods(node, &index);
+            }
+        }
+        if !late || set_back {
+            self.end_absent(seen);
+            self.observed_at = Some(seen.at);
+        }
+        self.begin_month(prices, seen.at);
         self.settle(prices, seen.at);
     }
 
-    fn observe_node(&mut self, node: &Node, seen: &Observation) {
-        let key = LifeKey { node: node.name.clone(), launched_at: node.launched_at };
-        let life = self.lives.entry(key).or_insert_with(|| Life::new(node));
-        life.see(node, seen);
+    /// A machine that is listed under another name, or with another launch, is still the same machine.
+    fn rename(&mut self, seen: &Observation) {
+        let known = |node: &&Node| self.lives.contains_key(&LifeKey::of(node));
+        let new: Vec<_> = seen.nodes.iter().filter(|node| !known(node)).collect();
+        if new.is_empty() {
+            return;
+        }
+        let named = |(key, life): (&LifeKey, &Life)| Some((life.instance.clone()?, key.clone()));
+        let keys: BTreeMap<InstanceId, LifeKey> = self.lives.iter().filter_map(named).collect();
+        for node in new {
+            let key = node.instance.as_ref().and_then(|instance| keys.get(instance));
+            if let Some(life) = key.and_then(|key| self.lives.remove(key)) {
+                self.lives.insert(LifeKey::of(node), life);
+            }
+        }
     }
 
     fn end_absent(&mut self, seen: &Observation) {
+        let listed: BTreeSet<_> =
+            seen.nodes.iter().map(|node| (&node.name, node.launched_at)).collect();
+        let listed_at = self.observed_at.unwrap_or(seen.at);
         for (key, life) in &mut self.lives {
-            let listed = |node: &Node| node.name == key.node && node.launched_at == key.launched_at;
-            if life.ended.is_none() && !seen.nodes.iter().any(listed) {
-                life.vanish(seen.at);
+            if life.ended.is_none() && !listed.contains(&(&key.node, key.launched_at)) {
+                life.vanish(listed_at, seen.at);
             }
         }
+    }
+
+    /// Somebody tells how a node ended that is no longer listed. Until then its end is inferred.
+    pub fn end(&mut self, node: &NodeName, launched_at: Timestamp, at: Timestamp, by: EndedBy) {
+        let key = LifeKey { node: node.clone(), launched_at };
+        if let Some(life) = self.lives.get_mut(&key) {
+            life.ended = Some(End::told(at, by));
+        }
+    }
+
+    fn begin_month(&mut self, prices: &PriceBook, now: Timestamp) {
+        let begins = month_of(now);
+        if self.month.is_none_or(|month| month.begins != begins) {
+            let lives = self.lives.values().filter(|life| !life.is_free());
+            let before = lives.filter_map(|life| life.cost_before(prices, begins, now));
+            let settled = self.settled.values().map(Sum::net);
+            let before = before.map(|parts| parts.total()).chain(settled).sum();
+            self.month = Some(Month { begins, before });
+        }
+    }
+
+    /// What was spent since the month began, in UTC, refunds taken off.
+    pub fn spent_this_month(&self, prices: &PriceBook, now: Timestamp) -> MicroUsd {
+        let net: Exact = self.sums(prices, now).0.values().map(Sum::net).sum();
+        let before = self.month.map_or_else(Exact::default, |month| month.before);
+        net.less(before).rounded()
     }
 
     fn settle(&mut self, prices: &PriceBook, now: Timestamp) {
         let settled = &mut self.settled;
-        self.lives.retain(|key, life| {
-            let old = life.ended.is_some_and(|end| SETTLED_AFTER.after(end.at) <= now);
-            let Some(cost) = life.cost(key, prices, now).filter(|_| old) else {
+        let long_ago = SETTLED_AFTER.before(now);
+        self.lives.retain(|_, life| {
+            let Some(end) = life.ended else {
+                life.fold(prices, long_ago);
                 return true;
             };
-            settled.entry(life.offering.clone()).or_default().add(life, key, cost);
+            let Some(cost) = life.cost(prices, now).filter(|_| end.at_latest <= long_ago) else {
+                return true;
+            };
+            settled.entry(Account::of(life)).or_default().add(life, &cost);
             false
         });
     }
 
-    /// The launch of the oldest life that is not settled: from then on its prices are still needed.
-    pub fn unsettled_since(&self) -> Option<Timestamp> {
-        self.lives.keys().map(|key| key.launched_at).min()
+    fn sums(&self, prices: &PriceBook, now: Timestamp) -> (BTreeMap<Account, Sum>, Vec<NodeName>) {
+        let mut sums = self.settled.clone();
+        let mut unpriced = vec![];
+        for (key, life) in &self.lives {
+            match life.cost(prices, now) {
+                Some(cost) => sums.entry(Account::of(life)).or_default().add(life, &cost),
+                None => unpriced.push(key.node.clone()),
+            }
+        }
+        (sums, unpriced)
     }
 
     /// The sums up to a moment.
     pub fn totals(&self, baseline: &Baseline, prices: &PriceBook, now: Timestamp) -> Totals {
-        let mut sums = self.settled.clone();
-        let mut unpriced = vec![];
-        for (key, life) in &self.lives {
-            match life.cost(key, prices, now) {
-                Some(cost) => {
-                    sums.entry(life.offering.clone()).or_default().add(life, key, cost);
-                }
-                None => unpriced.push(key.node.clone()),
-            }
-        }
+        let (sums, unpriced) = self.sums(prices, now);
         let (baseline, baseline_is) = self.baseline(baseline, prices, now);
-        Totals {
-            spend: sums.values().map(|sum| sum.spend).sum::<Exact>().rounded(),
-            refund: sums.values().map(|sum| sum.refund).sum::<Exact>().rounded(),
-            baseline,
-            baseline_is,
-            offerings: sums.into_iter().map(|(offering, sum)| (offering, sum.line())).collect(),
-            unpriced,
+        let mut totals = Totals { baseline, baseline_is, unpriced, ..Totals::default() };
+        totals.lines = lines::lines(&sums);
+        for line in &totals.lines {
+            totals.spend = totals.spend.saturating_add(line.spend);
+            totals.refund = totals.refund.saturating_add(line.refund);
+            let offering = totals.offerings.entry(line.offering.clone()).or_default();
+            offering.spend = offering.spend.saturating_add(line.spend);
+            offering.refund = offering.refund.saturating_add(line.refund);
         }
+        totals
+    }
+
+    /// Every life that goes on or ended within the last day, by node; what ended before is in the sums only.
+    pub fn lives(&self, prices: &PriceBook, now: Timestamp) -> impl Iterator<Item = LifeLine> {
+        self.lives.iter().map(move |(key, life)| lines::life_line(key, life, prices, now))
+    }
+
+    /// Prices before this moment are needed no more; none when no life is.
+    pub fn unsettled_since(&self) -> Option<Timestamp> {
+        self.lives.values().map(Life::unfolded_from).min()
     }
 
     fn baseline(
@@ -175,17 +258,16 @@ impl Ledger {
     }
 }
 
-// === impl Sum ===
+// === impl LifeKey ===
 
-impl Sum {
-    fn add(&mut self, life: &Life, key: &LifeKey, cost: Exact) {
-        self.spend = self.spend + cost;
-        if life.is_free(key) {
-            self.refund = self.refund + cost;
-        }
+impl LifeKey {
+    fn of(node: &Node) -> Self {
+        Self { node: node.name.clone(), launched_at: node.launched_at }
     }
+}
 
-    fn line(self) -> Line {
-        Line { spend: self.spend.rounded(), refund: self.refund.rounded() }
-    }
+/// The first moment of the month, in UTC.
+fn month_of(now: Timestamp) -> Timestamp {
+    let day = now.to_zoned(TimeZone::UTC).date().first_of_month();
+    day.to_zoned(TimeZone::UTC).map_or(Timestamp::MIN, |first| first.timestamp())
 }

@@ -1,10 +1,15 @@
 //! From the flags to the end: what is refused before anything is served, when the server is ready,
 //! how it stops.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::support::{PATIENCE, Server, config, model, models, red};
 use spotscale_inference::{ConfigError, Error};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 fn refusal(flags: &[&str]) -> ConfigError {
@@ -95,6 +100,38 @@ async fn a_queued_request_is_answered_though_the_server_stops() {
     let address = server.http();
     server.ended().await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "still listening");
+}
+
+/// A client that says `hello`, and so gets an answer as soon as it has a place.
+async fn greet(address: SocketAddr, hello: &[u8]) -> TcpStream {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(hello).await.unwrap();
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_port_has_so_many_places_of_its_own() {
+    // What a client of HTTP/2 begins with: its preface, and settings that change nothing.
+    let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let http1 = b"GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n";
+    let flags = [&*model("tiny", "logits.onnx"), "--max-connections=2"];
+    let server = Server::launch(&config(&flags)).await;
+    let mut kept = Vec::new();
+    for (address, hello) in [(server.at.http, &http1[..]), (server.at.grpc, &http2[..])] {
+        let mut clients = [greet(address, hello).await, greet(address, hello).await];
+        for client in &mut clients {
+            timeout(PATIENCE, client.read_u8()).await.expect("it has no place").unwrap();
+        }
+        let mut late = greet(address, hello).await;
+        let early = timeout(Duration::from_millis(300), late.read_u8()).await;
+        assert!(early.is_err(), "a third one has a place: {early:?}");
+        let [first, second] = clients;
+        drop(first);
+        timeout(PATIENCE, late.read_u8()).await.expect("its place is not free").unwrap();
+        kept.push((second, late));
+    }
+    drop(kept);
+    server.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,11 +109,16 @@ pub async fn run(
         tracing::warn!("requests were still under way at the end of the drain timeout");
     }
     background.cancel();
+    finish(&tasks).await;
+    Ok(())
+}
+
+/// Waits for what runs in the background, but not for ever.
+async fn finish(tasks: &TaskTracker) {
     tasks.close();
     if tokio::time::timeout(END_TIMEOUT, tasks.wait()).await.is_err() {
         tracing::warn!("something in the background did not end in time");
     }
-    Ok(())
 }
 
 /// A front that has never had a list would hold what another one could serve. One whose source is away later keeps
@@ -235,5 +240,24 @@ async fn async_admin(
 ) {
     if let Err(error) = admin::serve(listener, router, background).await {
         tracing::error!(%error, "the admin port has failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_waits_for_the_background_and_no_longer_than_its_bound() {
+        for (takes, waited) in
+            [(END_TIMEOUT / 2, END_TIMEOUT / 2), (END_TIMEOUT * 100, END_TIMEOUT)]
+        {
+            let (tasks, started) = (TaskTracker::new(), Instant::now());
+            tasks.spawn(tokio::time::sleep(takes));
+            finish(&tasks).await;
+            assert_eq!(started.elapsed(), waited);
+        }
     }
 }

@@ -17,7 +17,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::up::http;
+use crate::loopback;
 
 const READY_EVERY: Duration = Duration::from_millis(25);
 
@@ -163,7 +163,8 @@ async fn announced(stdout: Option<ChildStdout>) -> Option<SocketAddr> {
 /// `None` when the process ends first.
 async fn until_ready(child: &mut Child, address: SocketAddr) -> Option<()> {
     loop {
-        if matches!(http::get(address, "/readyz").await, Ok((status, _)) if status.is_success()) {
+        if matches!(loopback::get(address, "/readyz").await, Ok((status, _)) if status.is_success())
+        {
             return Some(());
         }
         tokio::select! {

@@ -2,6 +2,7 @@
 
 mod any_story;
 mod provisioned;
+mod scale;
 mod stories;
 
 use super::*;

@@ -1,5 +1,7 @@
 //! Who is told goodbye. A name that loses an address cannot be had from a test's resolver, so its list is given.
 
+use std::io::Write as _;
+
 use spotscale_proto::demand::{
     ReportSummary,
     demand_server::{Demand, DemandServer},
@@ -35,6 +37,34 @@ impl Demand for Scaler {
     }
 }
 
+fn reporter(scaler: &ScalerAddress, files: &ScalerTls) -> Arc<Reporter> {
+    let dialer = Dialer::new(files, std::slice::from_ref(scaler)).unwrap();
+    let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+    Reporter::new(Vec::new(), 1, watch::channel(()).1, (dialer, metrics))
+}
+
+#[tokio::test]
+async fn a_dial_that_hangs_ends_with_the_front() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let scaler: ScalerAddress = format!("https://{address}").parse().unwrap();
+    let mut ca = tempfile::NamedTempFile::new().unwrap();
+    let authority = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+    ca.write_all(authority.cert.pem().as_bytes()).unwrap();
+    let path = Some(ca.path().to_owned());
+    let files = ScalerTls { scaler_ca: path, scaler_cert: None, scaler_key: None };
+    let leaving = CancellationToken::new();
+    let reporting = reporter(&scaler, &files).keep_reporting(scaler, address, leaving.clone());
+    let reporting = tokio::spawn(reporting);
+    let _kept = tokio::time::timeout(PATIENCE, silent.accept()).await.unwrap().unwrap();
+    // From here on time passes only when nothing else can happen: it shall not be needed.
+    tokio::time::pause();
+    let cancelled = Instant::now();
+    leaving.cancel();
+    reporting.await.unwrap();
+    assert_eq!(cancelled.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test]
 async fn an_address_that_the_name_has_lost_hears_no_goodbye() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -44,10 +74,7 @@ async fn an_address_that_the_name_has_lost_hears_no_goodbye() {
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     let scaler: ScalerAddress = format!("http://{address}").parse().unwrap();
     let files = ScalerTls { scaler_ca: None, scaler_cert: None, scaler_key: None };
-    let dialer = Dialer::new(&files, std::slice::from_ref(&scaler)).unwrap();
-    let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
-    let (_changed, news) = watch::channel(());
-    let reporter = Reporter::new(Vec::new(), 1, news, (dialer, metrics));
+    let reporter = reporter(&scaler, &files);
     let (mut streams, tasks) = (HashMap::new(), TaskTracker::new());
     let leaving = CancellationToken::new();
 

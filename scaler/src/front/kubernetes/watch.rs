@@ -205,3 +205,6 @@ fn explain(error: &watcher::Error) -> String {
         other => innermost(other),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -288,7 +288,7 @@ fn a_pool_without_a_weight_is_closed_while_it_is_not_its_turn() {
         story.prices.remove(offering);
     }
     story.wants(3).run(2);
-    assert_eq!(story.weights()[1].2, false, "with no spot for sale it opens");
+    assert!(!story.weights()[1].2, "with no spot for sale it opens");
     story.run(UP);
     assert_eq!((story.world.ready(), story.on_demand_nodes()), (3, 1));
 }

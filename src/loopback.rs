@@ -14,7 +14,7 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HttpError {
+pub(crate) enum CallError {
     /// No connection.
     #[error("cannot connect to {0}: {1}")]
     Connect(SocketAddr, std::io::Error),
@@ -33,7 +33,7 @@ pub(crate) enum HttpError {
 }
 
 /// `GET`.
-pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), HttpError> {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), CallError> {
     send(address, request(address, Method::GET, path, Bytes::new())?).await
 }
 
@@ -42,7 +42,7 @@ pub(crate) async fn post(
     address: SocketAddr,
     path: &str,
     body: Bytes,
-) -> Result<(StatusCode, Bytes), HttpError> {
+) -> Result<(StatusCode, Bytes), CallError> {
     send(address, request(address, Method::POST, path, body)?).await
 }
 
@@ -62,20 +62,20 @@ fn request(
 async fn send(
     address: SocketAddr,
     request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, Bytes), HttpError> {
+) -> Result<(StatusCode, Bytes), CallError> {
     let exchange = async {
         let stream =
-            TcpStream::connect(address).await.map_err(|e| HttpError::Connect(address, e))?;
+            TcpStream::connect(address).await.map_err(|e| CallError::Connect(address, e))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let answer = async {
             let response = sender.send_request(request).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
             drop(sender);
-            Ok((status, body.map_err(HttpError::Body)?.to_bytes()))
+            Ok((status, body.map_err(CallError::Body)?.to_bytes()))
         };
         // The connection must be polled for the answer to arrive; its own end says nothing more than the answer does.
         tokio::join!(answer, connection).0
     };
-    timeout(TIMEOUT, exchange).await.unwrap_or(Err(HttpError::TimedOut(address)))
+    timeout(TIMEOUT, exchange).await.unwrap_or(Err(CallError::TimedOut(address)))
 }

@@ -1,0 +1,80 @@
+//! Whose pods served on a node, and since when.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cluster::{Index, Node, PodPhase},
+    units::{NodeName, WorkloadName},
+};
+
+pub(super) type Serving = BTreeMap<WorkloadName, u32>;
+
+/// The changes, oldest first; before the first nobody served.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Occupancy(Vec<Change>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Change {
+    at: Timestamp,
+    serving: Serving,
+}
+
+impl Occupancy {
+    /// Enters what is seen at a moment that is not before the last that was entered.
+    pub(super) fn note(&mut self, at: Timestamp, serving: Serving) {
+        let last = self.0.last();
+        let known = last.map_or(serving.is_empty(), |last| last.serving == serving);
+        if known || last.is_some_and(|last| last.at > at) {
+            return;
+        }
+        if last.is_some_and(|last| last.at == at) {
+            self.0.pop();
+        }
+        self.0.push(Change { at, serving });
+    }
+
+    /// Forgets what was noted by a clock that has been set back since.
+    pub(super) fn forget_after(&mut self, at: Timestamp) {
+        self.0.retain(|change| change.at <= at);
+    }
+
+    /// Forgets what lies before a moment, but for what was so at that moment.
+    pub(super) fn forget_before(&mut self, at: Timestamp) {
+        let later = self.0.partition_point(|change| change.at <= at);
+        self.0.drain(..later.saturating_sub(1));
+    }
+
+    /// The stretches between two moments, in order.
+    pub(super) fn stretches(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Vec<(Timestamp, Timestamp, Serving)> {
+        let mut stretches = vec![];
+        let (mut begins, mut serving) = (from, Serving::new());
+        for change in self.0.iter().filter(|change| change.at < to) {
+            if change.at > begins {
+                stretches.push((begins, change.at, serving));
+                begins = change.at;
+            }
+            serving = change.serving.clone();
+        }
+        stretches.push((begins, to, serving));
+        stretches
+    }
+}
+
+/// The pods of each workload that serve on a node.
+pub(super) fn serving(index: &Index<'_>, node: &Node) -> Serving {
+    let mut serving = Serving::new();
+    let name: &NodeName = &node.name;
+    let ready = index.pods_on(name).iter().filter(|pod| pod.phase == PodPhase::Ready);
+    for workload in ready.filter_map(|pod| pod.workload.as_ref()) {
+        *serving.entry(workload.clone()).or_default() += 1;
+    }
+    serving
+}
