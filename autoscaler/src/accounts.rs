@@ -8,6 +8,7 @@ use spotscale_decide::{
     cluster::{CapacityType, Observation},
     ledger::{Baseline, Ledger, Totals},
     prices::{PriceBook, PriceChange},
+    units::MicroUsd,
 };
 
 use crate::saved::Saved;
@@ -53,6 +54,11 @@ impl Accounts {
 
     pub(crate) fn totals(&self, now: Timestamp) -> Totals {
         self.ledger.totals(&self.baseline, &self.book, now)
+    }
+
+    /// What this month has cost so far, refunds taken off.
+    pub(crate) fn spent_this_month(&self, now: Timestamp) -> MicroUsd {
+        self.ledger.spent_this_month(&self.book, now)
     }
 
     /// What must outlive us, for [`Accounts::resume`].

@@ -251,7 +251,8 @@ impl AtWork {
 
     fn decide(&mut self, seen: Observation, price_age_ms: Option<Millis>) -> (Snapshot, Plan) {
         let prices = self.accounts.prices().all_at(seen.at);
-        let snapshot = Snapshot { seen, prices, price_age_ms };
+        let spent_this_month = self.accounts.spent_this_month(seen.at);
+        let snapshot = Snapshot { seen, prices, price_age_ms, spent_this_month };
         let memory = std::mem::take(&mut self.memory);
         let (plan, memory) = planner::plan(&self.policy, &snapshot, memory);
         self.memory = memory;

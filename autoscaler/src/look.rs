@@ -49,3 +49,56 @@ impl Look {
         Ok(holds)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use spotscale_decide::{
+        cluster::Pod,
+        planner::Assumption,
+        units::{Millis, PodName, WorkloadName},
+    };
+
+    use super::*;
+
+    fn workload() -> WorkloadName {
+        "resnet".parse().unwrap()
+    }
+
+    fn pod(name: &str) -> Pod {
+        Pod {
+            name: name.parse().unwrap(),
+            workload: Some(workload()),
+            node: None,
+            phase: PodPhase::Ready,
+            surged: true,
+            grace_ms: Millis::ZERO,
+        }
+    }
+
+    /// Of one pod that is wanted another must serve, whoever goes.
+    fn eviction(pod: &str) -> Step {
+        let pod: PodName = pod.parse().unwrap();
+        let serving = Assumption::Serving { workload: workload(), pods_min: 2 };
+        let action = Action::Evict { pod, by: None, force: false };
+        Step { action, assumes: vec![serving], reasons: vec![] }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_we_evicted_serves_no_more_and_an_old_look_is_renewed() {
+        let seen = Observation {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            workloads: vec![],
+            nodes: vec![],
+            pods: ["a", "b", "c"].map(pod).to_vec(),
+            notices: vec![],
+            provisioner: None,
+        };
+        let look = Look::new(seen.clone());
+        let unasked = || async { panic!("the look is fresh") };
+        assert_eq!(look.allows(&eviction("a"), unasked()).await, Ok(true));
+        assert_eq!(look.allows(&eviction("b"), unasked()).await, Ok(true));
+        assert_eq!(look.allows(&eviction("c"), unasked()).await, Ok(false), "the last one");
+        tokio::time::advance(FRESH).await;
+        assert_eq!(look.allows(&eviction("c"), async { Ok(seen) }).await, Ok(true));
+    }
+}

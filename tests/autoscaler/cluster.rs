@@ -209,7 +209,7 @@ async fn while_the_cluster_is_out_of_reach_nothing_is_seen() {
         Ok(seen.is_err_and(|error| error.kind() == "unavailable"))
     };
     world.until("the view to be refused", refused).await;
-    plane.restart_api_server().await.unwrap();
+    world.restart_api_server().await;
     world.seen(&cluster, "the node again", |seen| seen.nodes.len() == 1).await;
     let params = PatchParams::default();
     let label =

@@ -1,19 +1,27 @@
 //! The daemon empties nodes: the scenarios of those who did it before, on a real control plane.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use spotscale_autoscaler::{
-    Cluster as _, CordonCause, News, NodeNotices as _, NoticeKind, Observation,
-    kubernetes::{KubeCluster, OwnNode},
+    Cluster as _, CordonCause, News, NodeNotices as _, NoticeKind, Observation, Outcome, State,
+    kubernetes::{KubeCluster, MANAGER, NOTICES, OwnNode},
 };
 use spotscale_decide::units::NodeName;
 
 use crate::world::{World, is_ready, restricted};
+
+/// For a busy machine. No test passes by waiting for it.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 fn in_seconds(seconds: i64) -> Timestamp {
     Timestamp::now() + SignedDuration::from_secs(seconds)
@@ -46,7 +54,7 @@ async fn moved(world: &World) -> usize {
     let wait = async {
         let on_1 = || async {
             let living = world.living().await;
-            let node = |pod: &k8s_openapi::api::core::v1::Pod| pod.spec.as_ref()?.node_name.clone();
+            let node = |pod: &Pod| pod.spec.as_ref()?.node_name.clone();
             let there =
                 living.values().all(|pod| is_ready(pod) && node(pod) == Some(world.machine(1)));
             Ok(living.len() == 1 && there)
@@ -73,7 +81,7 @@ async fn until_cordoned(world: &World, cluster: &KubeCluster) {
 #[tokio::test(flavor = "multi_thread")]
 async fn s01_a_notice_of_the_node_itself_empties_it_and_something_serves_throughout() {
     let world = one_replica("s01").await;
-    let cluster = world.daemon(&[]).await;
+    let cluster = world.daemon().await;
     let own = OwnNode::new(restricted().await, first(&world));
     own.tell(&[NoticeKind::Interruption { deadline: in_seconds(120) }]).await.unwrap();
     assert!(moved(&world).await >= 1, "for a moment nothing served");
@@ -84,7 +92,7 @@ async fn s01_a_notice_of_the_node_itself_empties_it_and_something_serves_through
 #[tokio::test(flavor = "multi_thread")]
 async fn s02_the_same_notice_from_the_queue_and_from_the_node_is_one_drain() {
     let world = one_replica("s02").await;
-    let cluster = world.daemon(&[]).await;
+    let cluster = world.daemon().await;
     let interruption = NoticeKind::Interruption { deadline: in_seconds(120) };
     let own = OwnNode::new(restricted().await, first(&world));
     let (told, notified) = tokio::join!(own.tell(std::slice::from_ref(&interruption)), async {
@@ -103,7 +111,7 @@ async fn s02_the_same_notice_from_the_queue_and_from_the_node_is_one_drain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s04_a_rebalance_recommendation_empties_the_node_with_the_replacement_first() {
     let world = one_replica("s04").await;
-    let cluster = world.daemon(&[]).await;
+    let cluster = world.daemon().await;
     cluster.notify(&first(&world), News::Stands(NoticeKind::Rebalance)).await.unwrap();
     assert!(moved(&world).await >= 1, "for a moment nothing served");
     until_cordoned(&world, &cluster).await;
@@ -113,7 +121,10 @@ async fn s04_a_rebalance_recommendation_empties_the_node_with_the_replacement_fi
 #[tokio::test(flavor = "multi_thread")]
 async fn s06_maintenance_that_is_called_off_leaves_the_node_as_it_was() {
     let world = World::new("s06", 1).await;
-    let cluster = world.daemon(&[]).await;
+    let cluster = world.daemon().await;
+    // A new Node is tainted until its first heartbeat.
+    let untainted = || async { Ok(world.node(0).await.spec.unwrap().taints.is_none()) };
+    world.until("a node without taints", untainted).await;
     let before = world.node(0).await.spec.unwrap();
     let maintenance = NoticeKind::Maintenance { deadline: in_seconds(86_400) };
     cluster.notify(&first(&world), News::Stands(maintenance)).await.unwrap();
@@ -138,7 +149,7 @@ async fn s19_at_the_deadline_a_budget_no_longer_holds_a_pod() {
     world.deploy("resnet", 1).await;
     world.budget("resnet", "minAvailable", 1).await;
     let name = world.ready(1).await.into_keys().next().unwrap();
-    let cluster = world.daemon(&[]).await;
+    let cluster = world.daemon().await;
     let now = NoticeKind::Interruption { deadline: in_seconds(8) };
     cluster.notify(&first(&world), News::Stands(now)).await.unwrap();
     let is_gone = || async { Ok(world.pods().get_opt(&name).await?.is_none()) };
@@ -153,7 +164,7 @@ async fn s18_a_pod_that_a_budget_protects_stays_while_there_is_time() {
     world.apply(with_app(&world, "guest")).await;
     world.budget("guest", "minAvailable", 1).await;
     world.ready(1).await;
-    let cluster = world.daemon(&[]).await;
+    let cluster = world.daemon().await;
     let maintenance = NoticeKind::Maintenance { deadline: in_seconds(86_400) };
     cluster.notify(&first(&world), News::Stands(maintenance)).await.unwrap();
     until_cordoned(&world, &cluster).await;
@@ -163,6 +174,35 @@ async fn s18_a_pod_that_a_budget_protects_stays_while_there_is_time() {
         kube::Api::namespaced(world.client.clone(), &world.namespace);
     budgets.delete("guest-minavailable", &kube::api::DeleteParams::default()).await.unwrap();
     world.until("the guest to leave", || async { Ok(world.living().await.is_empty()) }).await;
+}
+
+/// Scenario 7: a dry run tells what it would do, and nobody finds a trace of it in the cluster.
+#[tokio::test(flavor = "multi_thread")]
+async fn s07_a_dry_run_writes_nothing() {
+    let world = one_replica("s07").await;
+    let deadline = in_seconds(10).to_string();
+    let notice = json!([{ "kind": "interruption", "deadline": deadline }]).to_string();
+    world.patch_node(0, json!({ "metadata": { "annotations": { NOTICES: notice } } })).await;
+    let (before, node) = (world.living().await, world.node(0).await);
+    let (_cluster, mut states) = world.daemon_with(&["--dry-run"]).await;
+    let told = |kind: &str, state: &State| {
+        state
+            .decisions
+            .iter()
+            .any(|one| one.action.kind() == kind && one.outcome == Outcome::DryRun)
+    };
+    for kind in ["cordon", "surge", "evict"] {
+        let is_told = |state: &Option<State>| state.as_ref().is_some_and(|state| told(kind, state));
+        tokio::time::timeout(PATIENCE, states.wait_for(is_told)).await.unwrap().unwrap();
+    }
+    let versions = |pods: &BTreeMap<String, Pod>| -> Vec<_> {
+        pods.values().map(kube::ResourceExt::resource_version).collect()
+    };
+    assert_eq!(versions(&world.living().await), versions(&before));
+    let now = world.node(0).await;
+    assert_eq!((now.spec, now.metadata.annotations), (node.spec, node.metadata.annotations));
+    let managers = now.metadata.managed_fields.unwrap();
+    assert!(managers.iter().all(|entry| entry.manager.as_deref() != Some(MANAGER)), "{managers:?}");
 }
 
 /// A pod that no workload of ours keeps.

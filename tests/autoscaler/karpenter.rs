@@ -33,9 +33,9 @@ async fn a_machine_is_given_back_by_its_claim() {
 async fn pools_are_steered_and_what_they_may_buy_is_never_touched() {
     let world = World::new("pools", 0).await;
     let limits = json!({ "nvidia.com/gpu": 20, "cpu": "100" });
-    world.apply(world.pool(&world.namespace, json!({ "limits": limits }))).await;
+    world.apply(world.pool(&world.namespace, &json!({ "limits": limits }))).await;
     let fixed = format!("{}-fixed", world.namespace);
-    world.apply(world.pool(&fixed, json!({ "replicas": 0 }))).await;
+    world.apply(world.pool(&fixed, &json!({ "replicas": 0 }))).await;
     let cluster = world.watch().await;
     let resource =
         ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk("karpenter.sh", "v1", "NodePool"));
@@ -75,7 +75,7 @@ async fn pools_are_steered_and_what_they_may_buy_is_never_touched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_price_is_told_and_taken_back() {
     let world = World::new("prices", 1).await;
-    world.apply(world.pool(&world.namespace, json!({}))).await;
+    world.apply(world.pool(&world.namespace, &json!({}))).await;
     let cluster = world.watch().await;
     let has_pool = |seen: &Observation| !seen.provisioner.clone().unwrap().pools.is_empty();
     let seen = world.seen(&cluster, "the pool", has_pool).await;

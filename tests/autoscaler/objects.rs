@@ -59,7 +59,7 @@ impl World {
     }
 
     /// A NodePool whose nodes are this test's.
-    pub(crate) fn pool(&self, name: &str, spec: Value) -> Value {
+    pub(crate) fn pool(&self, name: &str, spec: &Value) -> Value {
         let class = json!({ "group": "test.dev", "kind": "Class", "name": "any" });
         let spot =
             json!({ "key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"] });

@@ -1,16 +1,19 @@
 //! One test's part of the cluster: a namespace, machines of its own and what runs on them.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use clap::Parser;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    apps::v1::ReplicaSet,
+    core::v1::{Node, Pod},
+};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use spotscale_autoscaler::{
-    Cluster as _, Config, Daemon, FileMarket, Observation, Playback,
+    Cluster as _, Config, Daemon, FileMarket, Observation, Playback, State,
     kubernetes::{Events, KubeCluster, Kubernetes, RIGHTS, Right, client},
 };
 use spotscale_test_cluster::{
@@ -20,7 +23,7 @@ use spotscale_test_cluster::{
     kubelet::{Image, Kubelet, Machine, Options},
     until,
 };
-use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -104,16 +107,16 @@ async fn grant(client: &Client, namespace: &str, own: bool) {
     let rule = |right: &Right| json!({ "apiGroups": [right.group], "resources": [right.resource], "verbs": right.verbs });
     let rules: Vec<_> =
         RIGHTS.iter().filter(|right| right.own_namespace == own).map(rule).collect();
-    let (role, binding) =
+    let (kind, binding) =
         if own { ("Role", "RoleBinding") } else { ("ClusterRole", "ClusterRoleBinding") };
     let group = "rbac.authorization.k8s.io";
     let version = format!("{group}/v1");
     let name = json!({ "name": "spotscale-test-autoscaler" });
     let objects = json!([
-        { "apiVersion": version, "kind": role, "metadata": name, "rules": rules },
+        { "apiVersion": version, "kind": kind, "metadata": name, "rules": rules },
         {
             "apiVersion": version, "kind": binding, "metadata": name,
-            "roleRef": { "apiGroup": group, "kind": role, "name": name["name"] },
+            "roleRef": { "apiGroup": group, "kind": kind, "name": name["name"] },
             "subjects": [{ "apiGroup": group, "kind": "User", "name": USER }],
         },
     ]);
@@ -191,14 +194,23 @@ impl World {
     }
 
     /// Lets a daemon act, until this world ends.
-    pub(crate) async fn daemon(&self, further: &[&str]) -> Arc<KubeCluster> {
+    pub(crate) async fn daemon(&self) -> Arc<KubeCluster> {
+        self.daemon_with(&[]).await.0
+    }
+
+    /// The same with these flags, and what it says of itself.
+    pub(crate) async fn daemon_with(
+        &self,
+        further: &[&str],
+    ) -> (Arc<KubeCluster>, watch::Receiver<Option<State>>) {
         let cluster = self.watch().await;
         let playback = Playback { starts_at: jiff::Timestamp::now(), speed: 1 };
         let market = Arc::new(FileMarket::parse(PRICES, playback).unwrap());
         let config = self.flags(further).config;
         let daemon = Daemon::new(config, Arc::clone(&cluster) as _, market).unwrap();
+        let states = daemon.states();
         self.tasks.spawn(daemon.run(self.end.clone()));
-        cluster
+        (cluster, states)
     }
 
     /// Waits until an observation is as wanted.
@@ -245,6 +257,24 @@ impl World {
         .await;
         let node = |pod: &Pod| pod.spec.as_ref().unwrap().node_name.clone().unwrap_or_default();
         self.living().await.iter().map(|(name, pod)| (name.clone(), node(pod))).collect()
+    }
+
+    /// Starts the API server again, and waits until the controllers hear from it: they are slow to find out that their
+    /// watches are dead, and wait ever longer after each failure.
+    pub(crate) async fn restart_api_server(&self) {
+        TestCluster::shared().plane().restart_api_server().await.unwrap();
+        let sets: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &self.namespace);
+        self.until("the controllers to hear", || async {
+            let name = format!("probe-{}", fastrand::u32(..));
+            let mut probe = self.deployment(&name, 1);
+            probe["kind"] = "ReplicaSet".into();
+            self.apply(probe).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let status = sets.get(&name).await?.status;
+            sets.delete(&name, &DeleteParams::background()).await?;
+            Ok(status.is_some_and(|status| status.replicas == 1))
+        })
+        .await;
     }
 
     pub(crate) async fn node(&self, n: usize) -> Node {

@@ -12,7 +12,7 @@ use spotscale_test_cluster::{
 };
 use tokio::sync::OnceCell;
 
-use crate::render::{examples, run};
+use crate::render::{ON, WATCHERS, examples, run};
 
 /// The cluster, with the definitions of other projects.
 pub(crate) async fn cluster() -> &'static TestCluster {
@@ -83,8 +83,9 @@ fn leftovers(namespace: &str) -> BTreeSet<String> {
 async fn until_gone(namespace: &str, release: &str) {
     let selector = format!("--selector=app.kubernetes.io/instance={release}");
     let condition = || async {
-        let cluster_wide =
-            kubectl(&["get", "clusterroles,clusterrolebindings", &selector, "-o", "name"]);
+        let kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,\
+            validatingadmissionpolicybindings";
+        let cluster_wide = kubectl(&["get", kinds, &selector, "-o", "name"]);
         let left = leftovers(namespace);
         anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
         let cluster_wide = quiet(&cluster_wide);
@@ -114,10 +115,14 @@ async fn helm_installs_upgrades_and_uninstalls_without_a_trace() {
         "--set=model.gpuResource=nvidia.com/gpu,prometheus.podMonitors=true,ipv6=true",
         "--set=tls.enabled=true,tls.mutual=true,tls.issuer.name=own,scaler.replicas=3",
         "--set=front.service.type=LoadBalancer,model.volume.image.reference=models:1",
+        &format!("--set={ON},{WATCHERS},prometheus.rules=true"),
     ];
     quiet(&helm(&[&["upgrade", "demo"], chart.as_slice(), &changes].concat()));
     until_pods(&namespace, "scaler", 4).await;
-    assert!(leftovers(&namespace).iter().any(|name| name.starts_with("podmonitor")));
+    until_pods(&namespace, "autoscaler", 2).await;
+    for kind in ["podmonitor", "prometheusrule", "daemonset"] {
+        assert!(leftovers(&namespace).iter().any(|name| name.starts_with(kind)), "no {kind}");
+    }
     quiet(&helm(&["uninstall", "demo", "--namespace", &namespace, "--wait"]));
     until_gone(&namespace, "demo").await;
 }
@@ -138,43 +143,4 @@ async fn kubectl_applies_install_yaml_and_every_example_would_do_beside_it() {
     }
     quiet(&kubectl(&["delete", "--filename", "manifests/install.yaml"]));
     until_gone("spotscale", "spotscale").await;
-}
-
-/// What an account may do in a namespace beyond what every account may.
-fn rights(account: (&str, &str), namespace: &str) -> BTreeSet<String> {
-    let list = |(namespace_of, name): (&str, &str)| -> BTreeSet<String> {
-        let user = format!("--as=system:serviceaccount:{namespace_of}:{name}");
-        let args = ["auth", "can-i", "--list", "--no-headers", &user, "-n", namespace];
-        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        quiet(&kubectl(&args)).lines().map(words).collect()
-    };
-    let everybody = list(("kube-system", "nobody"));
-    assert!(!everybody.is_empty());
-    list(account).difference(&everybody).cloned().collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_front_may_read_what_it_follows_and_the_others_nothing() {
-    let cluster = cluster().await;
-    let (own, other) = (cluster.namespace("own").await, cluster.namespace("other").await);
-    let service = format!("front.services[0].name={other}/detector,front.services[0].path=/x");
-    quiet(&helm(&["install", "rights", "manifests/chart", "-n", &own, "--set", &service]));
-    let nodes = "nodes [] [] [list watch]".to_owned();
-    let slices = "endpointslices.discovery.k8s.io [] [] [list watch]".to_owned();
-    let both = BTreeSet::from([nodes.clone(), slices.clone()]);
-    let front = (own.as_str(), "rights-spotscale-front");
-    assert_eq!(rights(front, &own), both);
-    assert_eq!(rights(front, &other), both);
-    assert_eq!(rights(front, "kube-system"), [nodes].into());
-    for role in ["scaler", "model"] {
-        let account = format!("rights-spotscale-{role}");
-        quiet(&kubectl(&["get", "serviceaccount", &account, "-n", &own]));
-        assert_eq!(rights((&own, &account), &own), BTreeSet::new(), "{role}");
-    }
-    let blind = ["--set", "front.watchNodes=false"];
-    quiet(&helm(
-        &[&["upgrade", "rights", "manifests/chart", "-n", &own], blind.as_slice()].concat(),
-    ));
-    assert_eq!(rights(front, &own), [slices].into());
-    assert_eq!(rights(front, &other), BTreeSet::new(), "rights outlived the service");
 }

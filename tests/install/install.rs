@@ -28,7 +28,7 @@ use crate::cluster::{cluster, helm};
 
 /// For a busy machine. No test passes by waiting for it.
 const PATIENCE: Duration = Duration::from_mins(2);
-const LABEL: &str = "test.spotscale.dev/of";
+pub(crate) const LABEL: &str = "test.spotscale.dev/of";
 
 /// A namespace with a release of the chart, and the machines that its pods run on.
 pub(crate) struct Install {

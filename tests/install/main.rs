@@ -5,6 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod acting;
+mod admission;
+mod autoscaler;
+mod aws;
 mod cluster;
 mod cold_start;
 mod examples;
@@ -17,6 +21,8 @@ mod pods;
 mod program;
 mod render;
 mod rendered;
+mod rights;
+mod rules;
 mod running;
 mod values;
 mod wiring;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     object::{Object, find, of_kind},
-    render::render,
+    render::{ON, WATCHERS, render},
 };
 
 /// One end of a connection.
@@ -20,8 +20,9 @@ struct Peer {
 fn peer(objects: &[Object], name: &'static str) -> Peer {
     let (mut labels, mut ports) = (BTreeMap::new(), BTreeMap::new());
     let namespace = match name {
-        "scaler" | "front" | "model" => {
-            let deployment = find(objects, "Deployment", &format!("spotscale-{name}"));
+        "scaler" | "front" | "model" | "autoscaler" | "node" => {
+            let kind = if name == "node" { "DaemonSet" } else { "Deployment" };
+            let deployment = find(objects, kind, &format!("spotscale-{name}"));
             labels = deployment.strings("/spec/template/metadata/labels");
             for port in deployment.container().items("/ports") {
                 let number = port.at("/containerPort").as_u64().unwrap();
@@ -78,7 +79,7 @@ fn is_allowed(
 fn is_peer(selector: &Object, own_namespace: &str, peer: &Peer) -> bool {
     let pod = matches(&selector.strings("/podSelector/matchLabels"), &peer.labels);
     let namespace = match selector.at("/namespaceSelector") {
-        Value::Null => peer.namespace == own_namespace,
+        Value::Null => selector.at("/ipBlock").is_null() && peer.namespace == own_namespace,
         _ => selector
             .strings("/namespaceSelector/matchLabels")
             .get("kubernetes.io/metadata.name")
@@ -131,6 +132,35 @@ fn the_roles_reach_what_they_need_and_nothing_else() {
     }
     let without = render(&[]);
     assert!(!passes(&without, "scaler", "monitoring", 9090), "no Prometheus is configured");
+}
+
+#[test]
+fn the_autoscaler_reaches_the_api_server_and_aws_and_is_scraped() {
+    let objects = render(&[ON, WATCHERS]);
+    let elsewhere = "elsewhere";
+    for (from, to, port, expected) in [
+        ("autoscaler", "kube-system", 53, true),
+        ("autoscaler", elsewhere, 443, true),
+        ("autoscaler", elsewhere, 6443, true),
+        ("autoscaler", elsewhere, 80, false),
+        ("autoscaler", "model", 8000, false),
+        ("monitoring", "autoscaler", 9404, true),
+        ("front", "autoscaler", 9404, false),
+        ("node", elsewhere, 6443, true),
+        ("node", elsewhere, 80, false),
+        ("monitoring", "node", 9405, true),
+        ("default", "node", 9405, false),
+    ] {
+        assert_eq!(passes(&objects, from, to, port), expected, "{from} to port {port} of {to}");
+    }
+    // Link-local addresses of the machine, which are no pods.
+    for (role, address) in [("autoscaler", "169.254.170.23/32"), ("node", "169.254.169.254/32")] {
+        let policy = find(&objects, "NetworkPolicy", &format!("spotscale-{role}"));
+        let rules = policy.items("/spec/egress");
+        let to_it = rules.iter().filter(|rule| rule.text("/to/0/ipBlock/cidr") == address);
+        let ports: Vec<_> = to_it.map(|rule| rule.at("/ports/0/port").clone()).collect();
+        assert_eq!(ports, [80], "{role}");
+    }
 }
 
 #[test]

@@ -22,30 +22,35 @@ fn deployment(values: &[&str], role: &str) -> Object {
     find(&render(values), "Deployment", &format!("spotscale-{role}")).clone()
 }
 
+/// Asserts what every pod of a Deployment or a `DaemonSet` must be; `calls_api_server` tells whether it has a token.
+pub(crate) fn assert_locked_down(of: &Object, calls_api_server: bool) {
+    let (name, container) = (of.name(), of.container());
+    assert_eq!(of.at("/spec/template/spec/securityContext/runAsNonRoot"), true, "{name}");
+    assert_eq!(container.at("/securityContext/readOnlyRootFilesystem"), true, "{name}");
+    let writable: Vec<_> = container
+        .items("/volumeMounts")
+        .into_iter()
+        .filter(|mount| mount.at("/readOnly") != true)
+        .map(|mount| mount.text("/mountPath").to_owned())
+        .collect();
+    assert!(writable.iter().all(|path| path == "/tmp"), "{name}: {writable:?}");
+    let mounts = of.at("/spec/template/spec/automountServiceAccountToken");
+    assert_eq!(mounts, calls_api_server, "{name}");
+    for bound in ["requests/cpu", "requests/memory", "limits/memory"] {
+        assert!(container.at(&format!("/resources/{bound}")).is_string(), "{name} {bound}");
+    }
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        assert!(container.at(&format!("/{probe}")).is_object(), "{name} {probe}");
+    }
+}
+
 #[test]
 fn every_pod_is_locked_down_bounded_and_probed() {
     for values in [[].as_slice(), &ALL_ON] {
         let objects = render(values);
         assert_eq!(of_kind(&objects, "Deployment").count(), 3);
         for deployment in of_kind(&objects, "Deployment") {
-            let (name, container) = (deployment.name(), deployment.container());
-            assert_eq!(container.at("/securityContext/readOnlyRootFilesystem"), true, "{name}");
-            let writable: Vec<_> = container
-                .items("/volumeMounts")
-                .into_iter()
-                .filter(|mount| mount.at("/readOnly") != true)
-                .map(|mount| mount.text("/mountPath").to_owned())
-                .collect();
-            assert!(writable.iter().all(|path| path == "/tmp"), "{name}: {writable:?}");
-            let calls_api_server = name == "spotscale-front";
-            let mounts = deployment.at("/spec/template/spec/automountServiceAccountToken");
-            assert_eq!(mounts, calls_api_server, "{name}");
-            for bound in ["requests/cpu", "requests/memory", "limits/memory"] {
-                assert!(container.at(&format!("/resources/{bound}")).is_string(), "{name} {bound}");
-            }
-            for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-                assert!(container.at(&format!("/{probe}")).is_object(), "{name} {probe}");
-            }
+            assert_locked_down(deployment, deployment.name() == "spotscale-front");
         }
     }
 }

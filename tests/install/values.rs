@@ -1,6 +1,6 @@
 //! Wrong values are refused, and told so that one knows what to change.
 
-use crate::render::try_render;
+use crate::render::{ON, WATCHERS, try_render};
 
 fn refusal(values: &[&str]) -> String {
     let args: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
@@ -36,6 +36,15 @@ fn the_schema_refuses_a_wrong_value_and_names_it() {
         ("networkPolicy.dnsPorts[0]=0", "at '/networkPolicy/dnsPorts/0'"),
         ("model.gpuResource=gpu", "at '/model/gpuResource': 'gpu' does not match"),
         ("model.hpaZeroTolerance=true", "value must be one of 'auto', 'always', 'never'"),
+        ("autoscaler.machines=g4dn.xlarge", "at '/autoscaler/machines': 'g4dn.xlarge' does not"),
+        ("autoscaler.budgets.nodesMax=0", "at '/autoscaler/budgets/nodesMax': minimum: got 0"),
+        ("autoscaler.budget.nodesMax=9", "additional properties 'budget' not allowed"),
+        ("autoscaler.nodes=a:b", "at '/autoscaler/nodes': 'a:b' does not match"),
+        ("autoscaler.workloads=", "at '/autoscaler/workloads': '' does not match"),
+        ("autoscaler.aws.region=useast", "at '/autoscaler/aws/region'"),
+        ("autoscaler.notices.queue.url=notices", "at '/autoscaler/notices/queue/url'"),
+        ("autoscaler.baseline.nodes=0", "at '/autoscaler/baseline/nodes'"),
+        ("prometheus.rules=yes", "at '/prometheus/rules': got string, want boolean"),
     ] {
         let refusal = refusal(&[value]);
         assert!(refusal.contains(complaint), "{value} said:\n{refusal}");
@@ -80,7 +89,42 @@ fn values_that_need_each_other_are_refused_alone() {
 }
 
 #[test]
+fn an_autoscaler_that_could_not_work_is_refused() {
+    let queue = "autoscaler.notices.queue.url=https://sqs.eu-west-1.amazonaws.com/1/q";
+    for (values, complaint) in [
+        ("autoscaler.enabled=true", "autoscaler.enabled needs autoscaler.machines"),
+        (
+            "autoscaler.notices.node.enabled=true",
+            "autoscaler.notices.node.enabled needs autoscaler.enabled",
+        ),
+        (
+            &format!("{ON},autoscaler.baseline.instanceType=c7i"),
+            "autoscaler.baseline.instanceType: c7i has no line in autoscaler.machines",
+        ),
+        (&ON.replace("c7i.large", "g4dn.xlarge"), "autoscaler.machines: g4dn.xlarge has two lines"),
+        (
+            &format!("{queue},autoscaler.aws.region=us-east-1"),
+            "is a queue in eu-west-1, and autoscaler.aws.region is us-east-1",
+        ),
+        (
+            &format!("{ON},autoscaler.args[0]=--nodes-max=5"),
+            "autoscaler.args: --nodes-max is there already",
+        ),
+        (
+            &format!("{ON},{WATCHERS},autoscaler.notices.node.args[0]=--admin-listen=[::]:1"),
+            "autoscaler.notices.node.args: --admin-listen is there already",
+        ),
+    ] {
+        let refusal = refusal(&[values]);
+        assert!(refusal.contains(complaint), "{values} said:\n{refusal}");
+    }
+}
+
+#[test]
 fn a_cluster_that_is_too_old_is_refused() {
     let refusal = try_render(&["--kube-version", "1.29.0"]).unwrap_err();
     assert!(refusal.contains("requires kubeVersion: >=1.30.0-0"), "{refusal}");
+    let watched = ["--kube-version", "1.31.9", "--set", ON, "--set", WATCHERS];
+    let refusal = try_render(&watched).unwrap_err();
+    assert!(refusal.contains("autoscaler.notices.node.enabled needs Kubernetes 1.32"), "{refusal}");
 }

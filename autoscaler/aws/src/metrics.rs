@@ -41,7 +41,6 @@ struct PricesLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct NoticeLabels {
-    source: &'static str,
     kind: &'static str,
 }
 
@@ -67,8 +66,8 @@ impl Metrics {
         registry.register_with_unit("spotscale_aws_prices_timestamp", help, Unit::Seconds, at);
         let help = "Instance types whose on-demand price comes from the built-in, dated table";
         registry.register("spotscale_aws_on_demand_prices_tabled", help, self.tabled.clone());
-        let help = "Events that arrived, those that ask nothing of us included";
-        registry.register("spotscale_aws_notices", help, self.notices.clone());
+        let help = "Notices that the metadata of this machine gave";
+        registry.register("spotscale_aws_metadata_notices", help, self.notices.clone());
         let help = "The instance types in use, as EC2 describes them";
         registry.register("spotscale_aws_instance_type_info", help, self.instance_types.clone());
     }
@@ -91,8 +90,8 @@ impl Metrics {
         self.tabled.set(i64::try_from(types).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn notice(&self, source: &'static str, kind: &'static str) {
-        self.notices.get_or_create(&NoticeLabels { source, kind }).inc();
+    pub(crate) fn notice(&self, kind: &'static str) {
+        self.notices.get_or_create(&NoticeLabels { kind }).inc();
     }
 
     pub(crate) fn instance_type(&self, info: &InstanceInfo) {

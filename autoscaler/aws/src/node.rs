@@ -57,12 +57,12 @@ impl Watcher<'_> {
             && self.heard.action(&action)
         {
             warn!(action = action.action, at = %action.time, "EC2 takes this machine");
-            self.metrics.notice("imds", "spot-interruption");
+            self.metrics.notice("spot-interruption");
         }
         let at_risk = self.heard_of(self.imds.rebalance().await).unwrap_or(false);
         if at_risk && !std::mem::replace(&mut self.heard.rebalance, true) {
             warn!("EC2 recommends to leave this machine");
-            self.metrics.notice("imds", "rebalance");
+            self.metrics.notice("rebalance");
         }
         self.tell().await;
     }

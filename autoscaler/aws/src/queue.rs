@@ -98,16 +98,11 @@ impl NoticeQueue {
             cause => QueueError::Unavailable { kind: cause.kind(), why: error.to_string() },
         }
     }
+}
 
-    fn read(&self, message: Message) -> Option<Received> {
-        let event = Event::parse(&message.body.unwrap_or_default());
-        let kind = match &event {
-            Ok(event) => event.kind.kind(),
-            Err(unasked) => unasked.kind(),
-        };
-        self.metrics.notice("queue", kind);
-        Some(Received { receipt: Receipt(message.receipt_handle?), event })
-    }
+fn read(message: Message) -> Option<Received> {
+    let event = Event::parse(&message.body.unwrap_or_default());
+    Some(Received { receipt: Receipt(message.receipt_handle?), event })
 }
 
 #[async_trait]
@@ -120,7 +115,7 @@ impl NoticeSource for NoticeQueue {
         let answer =
             answer.map_err(|error| self.failed(&CallError::new("ReceiveMessage", &error)))?;
         let messages = answer.messages.unwrap_or_default();
-        Ok(messages.into_iter().filter_map(|message| self.read(message)).collect())
+        Ok(messages.into_iter().filter_map(read).collect())
     }
 
     async fn done(&self, receipts: &[Receipt]) -> Result<(), QueueError> {

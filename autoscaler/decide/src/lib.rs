@@ -7,6 +7,7 @@
 //! | module | question it answers |
 //! |---|---|
 //! | [`admission`] | hold, forward (to which tier), or refuse this request? |
+//! | [`budget`] | what may be spent? |
 //! | [`capacity`] | how many replicas keep the latency promise under that load? |
 //! | [`cluster`] | what is there: nodes, pods, notices? |
 //! | [`disruption`] | how is a node emptied without losing a request? |
@@ -22,6 +23,7 @@
 //! | [`units`] | what are we counting in? |
 
 pub mod admission;
+pub mod budget;
 pub mod capacity;
 pub mod cluster;
 pub mod demand;

@@ -1,4 +1,4 @@
-//! A Kubernetes cluster whose nodes Karpenter buys, behind the interface [`Cluster`](crate::Cluster).
+//! A Kubernetes cluster whose nodes Karpenter buys, behind the interface [`Cluster`].
 //!
 //! What is seen comes from watches, and is refused when it is too old; what is done goes through what the field trusts:
 //! the eviction API, NodeClaims, NodePools, NodeOverlays. Everything that must outlive this process is kept on the
@@ -8,6 +8,8 @@
 //! |---|---|---|
 //! | Node | annotation `spotscale.dev/notices` | what the provider said of it, whoever heard it |
 //! | Node | taint `spotscale.dev/interruption=notice\|surplus` | we cordoned it, and why |
+//! | Node | annotation `spotscale.dev/cordoned-before` | somebody had cordoned it before us, and his cordon stays |
+//! | Node | annotation `spotscale.dev/protected` | we keep Karpenter from giving it back |
 //! | Pod | annotation `spotscale.dev/surged` | it was released from this ReplicaSet and has a replacement |
 //! | NodePool | annotation `spotscale.dev/limits` | its own limits, while it is closed |
 //!

@@ -29,10 +29,11 @@ const fn own(group: &'static str, resource: &'static str, verbs: &'static [&'sta
 pub const RIGHTS: [Right; 10] = [
     // Watched; cordoned, and told of notices.
     cluster("", "nodes", &["get", "list", "watch", "patch"]),
-    // Watched; released from their ReplicaSets, and deleted where a deadline leaves no time for a budget.
+    // Watched; released from their ReplicaSets, and deleted where a deadline leaves no time for a budget. Where the API
+    // server guards owners, who changes a pod's owner must be allowed to delete the pod.
     cluster("", "pods", &["get", "list", "watch", "patch", "delete"]),
     cluster("", "pods/eviction", &["create"]),
-    // Not `update`: a released pod belongs to its Deployment, but does not hold up its deletion.
+    // Watched.
     cluster("apps", "deployments", &["list", "watch"]),
     // Watched; told of notices until the machine has joined, and deleted to give the machine back.
     cluster("karpenter.sh", "nodeclaims", &["get", "list", "watch", "patch", "delete"]),

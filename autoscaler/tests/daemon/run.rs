@@ -47,9 +47,21 @@ async fn a_notice_brings_the_replacement_first() {
     running.after(UP).await;
     assert_eq!(cluster.applied()[4..], ["evict"]);
     let metrics = running.get("/metrics").await;
-    let counted = "spotscale_interruptions_total{kind=\"interruption\"} 1";
+    let counted = "spotscale_interruptions_total{kind=\"interruption\",zone=\"a\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
     assert!(metrics.contains("spotscale_plan_reasons_total{reason=\"replaced\"} 1"), "{metrics}");
+    // Cordoned in the first look after the notice, which leaves 120 s; the replacement serves 32 s later.
+    running.after(3).await;
+    let metrics = running.get("/metrics").await;
+    for (name, seconds) in [("duration", 20..50), ("deadline_margin", 60..100)] {
+        let value = |end: &str| {
+            let start = format!("spotscale_drain_{name}_seconds_{end} ");
+            let line = metrics.lines().find_map(|line| line.strip_prefix(&start));
+            line.unwrap().parse::<f64>().unwrap()
+        };
+        assert_eq!(value("count") as u32, 1, "{name}: one drain");
+        assert!(seconds.contains(&(value("sum") as u32)), "{name}: {}", value("sum"));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,8 +130,13 @@ async fn money_and_plan_are_told_over_http() {
     assert_eq!(running.get("/debug/plan").await, "nothing was observed yet\n");
     running.after(100).await;
     let metrics = running.get("/metrics").await;
-    let spend = "spotscale_spend_usd_total{instance_type=\"g4dn.xlarge\",zone=\"a\",capacity_type=\"spot\"} 0.01";
-    assert!(metrics.contains(spend), "{metrics}");
+    // 31 s until the pod serves, and 69 s that it does.
+    for (workload, spend) in [("", "0.0031"), ("resnet", "0.0069")] {
+        let labels = "pool=\"\",capacity_type=\"spot\",instance_type=\"g4dn.xlarge\",zone=\"a\"";
+        let line = format!("spotscale_spend_usd_total{{{labels},workload=\"{workload}\"}} {spend}");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+    assert!(metrics.contains("zone=\"a\"} 0.0031"), "idle time is told apart: {metrics}");
     assert!(metrics.contains("spotscale_baseline_usd_total 0.1"), "{metrics}");
     let plan: serde_json::Value = serde_json::from_str(&running.get("/debug/plan").await).unwrap();
     assert_eq!(plan["decisions"][0]["action"]["do"], "launch");

@@ -48,6 +48,33 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* The roles that are installed, as a JSON list. */}}
+{{- define "spotscale.roles" -}}
+{{- $roles := list "scaler" "front" -}}
+{{- if .Values.model.enabled -}}
+{{- $roles = append $roles "model" -}}
+{{- end -}}
+{{- if .Values.autoscaler.enabled -}}
+{{- $roles = append $roles "autoscaler" -}}
+{{- if .Values.autoscaler.notices.node.enabled -}}
+{{- $roles = append $roles "node" -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $roles -}}
+{{- end -}}
+
+{{/* The table of machines, as a JSON list; a table of CSV has a line of headings. */}}
+{{- define "spotscale.machines" -}}
+{{- $machines := list -}}
+{{- range rest (splitList "\n" (trim .Values.autoscaler.machines)) -}}
+{{- $fields := splitList "," (trim .) -}}
+{{- if gt (len $fields) 2 -}}
+{{- $machines = append $machines (dict "type" (index $fields 0) "pods" (index $fields 1) "rate" (index $fields 2)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $machines -}}
+{{- end -}}
+
 {{/* The names of the flags in a list of arguments, as a JSON list. */}}
 {{- define "spotscale.flags" -}}
 {{- $names := list -}}

@@ -25,11 +25,11 @@ use crate::{
 /// Addresses of Pods. A route makes them all local, because `EndpointSlices` refuse loopback addresses.
 pub const POD_NETWORK: &str = "10.244.0.0/16";
 
-/// A running cluster. Dropped, or when this process ends in whatever way, its processes are killed and its data removed;
-/// the logs stay in `target/test-cluster/NAME` until the next start.
+/// A running cluster. Dropped, or when this process ends in whatever way, its processes are killed and its data
+/// removed; the logs stay in `target/test-cluster/NAME` until the next start.
 ///
-/// It may also be a cluster that was there before ([`Options::kubeconfig`]): then nothing is started and nothing ends, and
-/// what would need processes of its own panics and says so.
+/// It may also be a cluster that was there before ([`Options::kubeconfig`]): then nothing is started and nothing ends,
+/// and what would need processes of its own panics and says so.
 #[derive(Debug)]
 pub struct TestCluster {
     kubeconfig: PathBuf,

@@ -1,8 +1,9 @@
 //! Nodes by the thousand that cost next to nothing: KWOK keeps their leases, and says of every pod on them that it is
 //! Running and Ready. No process runs; for that there is [`crate::kubelet`].
 //!
-//! A node's lease is renewed four times in the control plane's grace period ([`crate::Options::node_grace`]): with many nodes,
-//! make that long.
+//! A node's lease is renewed four times in the control plane's grace period ([`crate::Options::node_grace`]). With a
+//! thousand nodes and 40 s, measured on two cores, all programs together take half a core, KWOK itself 8 % of one and
+//! 90 MiB; with more nodes, make the period longer.
 
 use std::process::Command;
 

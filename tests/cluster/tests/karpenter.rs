@@ -1,5 +1,5 @@
-//! Karpenter itself, with its KWOK provider: what a NodePool's weight and a NodeOverlay's price do to its choice. And KWOK, with
-//! many nodes.
+//! Karpenter itself, with its KWOK provider: what a NodePool's weight and a NodeOverlay's price do to its choice. And
+//! KWOK, with many nodes.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -171,7 +171,7 @@ async fn sc_a_deadline_that_slides_is_one_notice() {
     }
     let metrics = scrape(&watching.metrics);
     assert_eq!(watching.end().await, [[NoticeKind::Interruption { deadline }]]);
-    let once = "spotscale_aws_notices_total{source=\"imds\",kind=\"spot-interruption\"} 1";
+    let once = "spotscale_aws_metadata_notices_total{kind=\"spot-interruption\"} 1";
     assert!(metrics.contains(once), "{metrics}");
 }
 
@@ -186,6 +186,7 @@ async fn an_outage_is_counted_survived_and_taken_for_nothing() {
         not_there(),
     ];
     let service = service(answers).await;
+    service.on(REBALANCE, [Answer::ok("{}"), not_there()]);
     let watching = Watching::start(service.endpoint(), 0);
     for kind in ["status", "malformed"] {
         let line = format!("spotscale_aws_failures_total{{call=\"imds\",kind=\"{kind}\"}}");

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Action, Memory, Plan, Policy, Reason, Snapshot, Step};
 use crate::{
+    budget::Allowance,
     cluster::{EndedBy, Index, Node, NodePhase, Notice, NoticeKind, Observation},
     disruption::{self, Cause, Drain, Extent},
     fleet::Room,
@@ -25,6 +26,8 @@ pub(super) struct Draft<'a> {
     /// The nodes that may be given new pods or at least keep theirs, now or when they are ready.
     pub(super) usable: Vec<&'a Node>,
     pub(super) room: Room,
+    /// What the budget still allows; worked out before anything is bought.
+    pub(super) allowance: Option<Allowance>,
     pub(super) plan: Plan,
 }
 
@@ -39,7 +42,17 @@ impl<'a> Draft<'a> {
         let (drains, refused) = disruption::drains(&policy.disruption, index, &memory.moves);
         let usable = usable(index.seen, &memory, &drains);
         let plan = Plan { refused, ..Plan::default() };
-        Self { policy, snapshot, index, memory, drains, usable, room: Room::default(), plan }
+        Self {
+            policy,
+            snapshot,
+            index,
+            memory,
+            drains,
+            usable,
+            room: Room::default(),
+            allowance: None,
+            plan,
+        }
     }
 
     pub(super) fn seen(&self) -> &'a Observation {

@@ -4,6 +4,7 @@
 //! then what is missing, then what is too much.
 
 mod action;
+mod afford;
 mod draft;
 mod give_back;
 mod memory;
@@ -27,6 +28,7 @@ pub use self::{
     swap::{Swap, SwapMemory, Unlucky},
 };
 use crate::{
+    budget::Budget,
     cluster::{Index, Observation, Offering},
     disruption::DisruptionPolicy,
     fleet::FleetPolicy,
@@ -34,7 +36,7 @@ use crate::{
     offers::OfferPolicy,
     pairs,
     steering::SteeringPolicy,
-    units::{Millis, UsdPerHour},
+    units::{MicroUsd, Millis, UsdPerHour},
 };
 
 /// What is wanted of the nodes.
@@ -50,6 +52,8 @@ pub struct Policy {
     pub steering: SteeringPolicy,
     /// How old prices may be: once they are stale nothing changes for the sake of a price.
     pub prices: Freshness,
+    /// What may be spent.
+    pub budget: Budget,
     /// Nodes that may be there at once, besides those that are being emptied.
     pub nodes_max: u32,
     /// A node that is not needed is given back after running nothing for so long.
@@ -71,6 +75,9 @@ pub struct Snapshot {
     /// How long ago the market last told prices; none before it has.
     #[serde(default)]
     pub price_age_ms: Option<Millis>,
+    /// What was spent on nodes in this calendar month, in UTC, refunds taken off.
+    #[serde(default)]
+    pub spent_this_month: MicroUsd,
 }
 
 /// What to do now. The same input gives the same plan.
@@ -79,6 +86,7 @@ pub fn plan(policy: &Policy, snapshot: &Snapshot, memory: Memory) -> (Plan, Memo
     let mut draft = Draft::new(policy, snapshot, &index, memory);
     draft.heed_notices();
     draft.heed_price_age();
+    draft.heed_budget();
     draft.split();
     if let Some(provisioner) = &snapshot.seen.provisioner {
         draft.steer(provisioner);
@@ -105,6 +113,7 @@ impl Default for Policy {
             steering: SteeringPolicy::default(),
             // They are asked for every few minutes and change a few times a day.
             prices: Freshness { warn: Millis::from_secs(3600), expired: Millis::from_secs(86_400) },
+            budget: Budget::default(),
             nodes_max: 100,
             empty_after_ms: Millis::from_secs(60),
             launch_timeout_ms: Millis::from_secs(600),

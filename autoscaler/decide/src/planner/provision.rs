@@ -11,12 +11,15 @@ impl Draft<'_> {
         let (spot, on_demand) = (best(CapacityType::Spot), best(CapacityType::OnDemand));
         let short = split.on_demand.saturating_sub(room.on_demand);
         let because = self.because_on_demand(short);
-        self.launch(short, on_demand.as_ref(), &because);
-        let short = split.spot.saturating_sub(room.spot);
+        // What only stands in for spot comes last, so that a budget is spent on the rest.
+        let stands_in = short.min(self.memory.fleet.fallback);
+        self.launch(short - stands_in, on_demand.as_ref(), &because);
+        let spot_short = split.spot.saturating_sub(room.spot);
         match spot {
-            None if short > 0 => self.refuse(Reason::NoSpotOffer),
-            spot => self.launch(short, spot.as_ref(), &Reason::NoRoom { pods: short }),
+            None if spot_short > 0 => self.refuse(Reason::NoSpotOffer),
+            spot => self.launch(spot_short, spot.as_ref(), &Reason::NoRoom { pods: spot_short }),
         }
+        self.launch(stands_in, on_demand.as_ref(), &because);
     }
 
     /// Why on-demand capacity is wanted for so many pods more.
@@ -41,6 +44,9 @@ impl Draft<'_> {
         for launched in 0..pods.div_ceil(offer.pods_max) as usize {
             if nodes + launched >= self.policy.nodes_max as usize {
                 return self.refuse(Reason::NodeLimit { nodes_max: self.policy.nodes_max });
+            }
+            if let Err(reason) = self.afford(offer.price) {
+                return self.refuse(reason);
             }
             let replaced = self.drains.get(launched).map(|drain| drain.reason(self.now()));
             let because = [because.clone()].into_iter().chain(replaced).collect();

@@ -283,4 +283,36 @@ pub enum Reason {
         /// Until when.
         until: Timestamp,
     },
+    /// With this the nodes would cost more by the hour than they may.
+    #[error("the nodes would cost ${:.4} an hour, and ${:.4} may be spent", .rate.as_usd(), .most.as_usd())]
+    HourlyBudget {
+        /// What they would cost.
+        rate: UsdPerHour,
+        /// What they may cost.
+        most: UsdPerHour,
+    },
+    /// The month's budget is spent: what is bought may cost no more than what is given back for it.
+    #[error("${:.2} of ${:.2} are spent this month: nothing more is bought", .spent.as_usd(), .most.as_usd())]
+    MonthlyBudget {
+        /// What was spent.
+        spent: MicroUsd,
+        /// What may be spent.
+        most: MicroUsd,
+    },
+    /// The budget by the hour is nearly used up.
+    #[error("the nodes cost ${:.4} of the ${:.4} an hour that may be spent", .rate.as_usd(), .most.as_usd())]
+    HourlyBudgetNear {
+        /// What the nodes cost that are not being emptied.
+        rate: UsdPerHour,
+        /// What they may cost.
+        most: UsdPerHour,
+    },
+    /// The month's budget is nearly used up.
+    #[error("${:.2} of the ${:.2} that may be spent this month are spent", .spent.as_usd(), .most.as_usd())]
+    MonthlyBudgetNear {
+        /// What was spent.
+        spent: MicroUsd,
+        /// What may be spent.
+        most: MicroUsd,
+    },
 }

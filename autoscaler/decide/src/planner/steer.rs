@@ -1,6 +1,6 @@
 //! What the provisioner is told before anything is done that makes it buy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Action, Reason, draft::Draft};
 use crate::{
@@ -9,9 +9,9 @@ use crate::{
     steering::{self, Course},
 };
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     /// Turns the knobs of a provisioner.
-    pub(super) fn steer(&mut self, provisioner: &Provisioner) {
+    pub(super) fn steer(&mut self, provisioner: &'a Provisioner) {
         let (policy, now) = (&self.policy.steering, self.now());
         let (prices, fresh) = (&self.snapshot.prices, self.prices_are_fresh());
         let (memory, ranking) = (&self.memory, &self.plan.ranking);
@@ -21,7 +21,7 @@ impl Draft<'_> {
             on_demand_first: self.on_demand_first(),
             ranking,
             fresh,
-            shut: BTreeMap::new(),
+            shut: self.unaffordable(provisioner),
             changed: &memory.steered,
         };
         let (pools, refused) = steering::pools(policy, provisioner, &course, now);

@@ -18,6 +18,7 @@ struct Story {
     policy: Policy,
     prices: BTreeMap<Offering, UsdPerHour>,
     price_age_ms: Option<Millis>,
+    spent_this_month: crate::units::MicroUsd,
     world: World,
     memory: Memory,
     told: Vec<(i64, Step)>,
@@ -36,6 +37,7 @@ impl Story {
             policy: Policy { offers, ..Policy::default() },
             prices: prices.map(|(offering, price)| (offering, price.parse().unwrap())).into(),
             price_age_ms: Some(Millis::ZERO),
+            spent_this_month: crate::units::MicroUsd::ZERO,
             world: World::new(replicas),
             memory: Memory::default(),
             told: vec![],
@@ -47,6 +49,7 @@ impl Story {
             seen: self.world.now.clone(),
             prices: self.prices.clone(),
             price_age_ms: self.price_age_ms,
+            spent_this_month: self.spent_this_month,
         }
     }
 

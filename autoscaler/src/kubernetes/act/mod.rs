@@ -27,8 +27,8 @@ use crate::cluster::{Applied, ClusterError, News};
 /// Does one action.
 pub(super) async fn apply(cluster: &KubeCluster, action: &Action) -> Result<Applied, ClusterError> {
     match action {
-        Action::Protect { node } => cordon::protect(&cluster.client, node).await,
         Action::Cordon { node, cause } => cordon::cordon(&cluster.client, node, *cause).await,
+        Action::Protect { node } => cordon::protect(&cluster.client, node).await,
         Action::Uncordon { node } => cordon::uncordon(&cluster.client, node).await,
         Action::Surge { pod } => pod::surge(cluster, pod).await,
         Action::Evict { pod, by, force } => pod::evict(cluster, pod, *by, *force).await,

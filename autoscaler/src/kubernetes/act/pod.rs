@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// Releases the pod from its ReplicaSet, which starts another. The label by which the ReplicaSet counts is changed,
-/// those by which Services select are not: the pod serves on. It then belongs to the Deployment itself, so that
-/// disruption budgets go on counting it, no ReplicaSet adopts it, and it ends when the Deployment is deleted.
+/// those by which Services and disruption budgets select are not: the pod serves on, and is counted. It then belongs to
+/// the Deployment itself, so that no ReplicaSet adopts it and it ends when the Deployment is deleted.
 pub(super) async fn surge(cluster: &KubeCluster, pod: &PodName) -> Result<Applied, ClusterError> {
     let (namespace, name) = split(pod)?;
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);

@@ -52,12 +52,14 @@ pub(in crate::kubernetes) fn pod(
     let name = pod.metadata.name.as_deref()?;
     let is_surged = pod.annotations().contains_key(names::SURGED);
     let deployment = deployment_of(pod);
-    let known = deployment.and_then(|name| placement.workloads.get(&(namespace, name)));
-    // Who was released has nobody else to end it, whatever became of its Deployment.
-    let released = || deployment.filter(|_| is_surged).and_then(|n| workload_name(namespace, n));
-    let workload = known.cloned().or_else(released);
     let node = pod.spec.node_name.as_deref().filter(|name| !name.is_empty());
     let is_in_the_way = node.is_some_and(|node| placement.nodes.contains(node));
+    let known = deployment.and_then(|name| placement.workloads.get(&(namespace, name)));
+    // One that was released and whose Deployment was cut off has nobody else to end it. One that has a Deployment which
+    // we do not know is another daemon's.
+    let is_left_behind = is_surged && is_in_the_way && controller(pod).is_none();
+    let gone = || deployment.filter(|_| is_left_behind).and_then(|n| workload_name(namespace, n));
+    let workload = known.cloned().or_else(gone);
     if workload.is_none() && (!is_in_the_way || !pod.spec.tolerations.is_empty()) {
         return None;
     }
@@ -212,18 +214,26 @@ mod tests {
         assert!(seen(&with(a_pod(), "/spec/tolerations", replica)).is_some(), "it serves");
     }
 
+    fn released(replica_set: &str) -> Value {
+        let hash = with(a_pod(), "/metadata/labels/pod-template-hash", "5d4f-surged".into());
+        let deployment = with(hash, "/metadata/ownerReferences/0/kind", "Deployment".into());
+        with(deployment, "/metadata/annotations", json!({ "spotscale.dev/surged": replica_set }))
+    }
+
     #[test]
-    fn a_released_pod_stays_with_its_workload_also_when_that_is_gone() {
-        let released = |replica_set: &str| {
-            let hash = with(a_pod(), "/metadata/labels/pod-template-hash", "5d4f-surged".into());
-            let deployment = with(hash, "/metadata/ownerReferences/0/kind", "Deployment".into());
-            let annotation = json!({ "spotscale.dev/surged": replica_set });
-            seen(&with(deployment, "/metadata/annotations", annotation)).unwrap()
-        };
-        let pod = released("resnet-5d4f");
+    fn a_released_pod_stays_with_its_workload_also_when_that_was_cut_off() {
+        let pod = seen(&released("resnet-5d4f")).unwrap();
         assert_eq!((pod.workload.unwrap().as_str(), pod.surged), ("vision/resnet", true));
-        let pod = released("gone-5d4f");
+        let cut_off = with(released("gone-5d4f"), "/metadata/ownerReferences", json!([]));
+        let pod = seen(&cut_off).unwrap();
         assert_eq!((pod.workload.unwrap().as_str(), pod.surged), ("vision/gone", true));
+        assert_eq!(seen(&with(cut_off, "/spec/nodeName", "z".into())), None);
+    }
+
+    #[test]
+    fn what_another_daemon_released_is_a_strangers_pod() {
+        assert_eq!(seen(&released("other-5d4f")).unwrap().workload, None);
+        assert_eq!(seen(&with(released("other-5d4f"), "/spec/nodeName", "z".into())), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) use self::{
     world::{BOOT_SECS, Mishap, ScriptedCluster},
 };
 
-const SERIES: &str = "\
+pub(crate) const SERIES: &str = "\
 timestamp,instance_type,zone,capacity_type,usd_per_hour
 2024-01-01T00:00:00Z,g4dn.xlarge,a,spot,0.36
 2024-01-01T00:01:40Z,g4dn.xlarge,a,spot,0.72

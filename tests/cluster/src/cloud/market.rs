@@ -1,5 +1,5 @@
-//! An endpoint of AWS whose prices the test sets: `DescribeSpotPriceHistory` of EC2 and `GetProducts` of the price list are
-//! answered here, everything else by moto behind it. Any call can be made to fail, and is counted.
+//! An endpoint of AWS whose prices the test sets: `DescribeSpotPriceHistory` of EC2 and `GetProducts` of the price
+//! list are answered here, everything else by moto behind it. Any call can be made to fail, and is counted.
 
 use std::{
     collections::BTreeMap,

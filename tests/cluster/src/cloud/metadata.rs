@@ -1,7 +1,8 @@
-//! The metadata service of one instance, as Amazon's own mock plays it: version 2 only, so each question needs a token.
+//! The metadata service of one instance, as Amazon's own mock plays it: version 2 only, so each question needs a
+//! token.
 //!
-//! Left alone, the mock says "two minutes from now" at each request; the real service names one moment and keeps to it. So
-//! every time here is given.
+//! Left alone, the mock says "two minutes from now" at each request; the real service names one moment and keeps to
+//! it. So every time here is given.
 
 use std::process::{Child, Command};
 
@@ -101,15 +102,7 @@ impl MetadataMock {
 
     /// What the service says at a path below `/latest/`. An error if it has nothing there.
     pub async fn get(&self, path: &str) -> anyhow::Result<String> {
-        let url = |path: &str| format!("{}/latest/{path}", self.endpoint());
-        let token = Request::put(url("api/token"))
-            .header("x-aws-ec2-metadata-token-ttl-seconds", "60")
-            .body(Full::<Bytes>::default())?;
-        let token = call(token).await?;
-        let question = Request::get(url(path))
-            .header("x-aws-ec2-metadata-token", token)
-            .body(Full::<Bytes>::default())?;
-        call(question).await
+        ask(&self.endpoint(), path).await
     }
 
     async fn until_ready(&self) -> anyhow::Result<()> {
@@ -118,6 +111,18 @@ impl MetadataMock {
         })
         .await
     }
+}
+
+/// What a metadata service says at a path below `/latest/`, asked as version 2 wants it.
+pub async fn ask(endpoint: &str, path: &str) -> anyhow::Result<String> {
+    let token = Request::put(format!("{endpoint}/latest/api/token"))
+        .header("x-aws-ec2-metadata-token-ttl-seconds", "60")
+        .body(Full::<Bytes>::default())?;
+    let token = call(token).await?;
+    let question = Request::get(format!("{endpoint}/latest/{path}"))
+        .header("x-aws-ec2-metadata-token", token)
+        .body(Full::<Bytes>::default())?;
+    call(question).await
 }
 
 fn settings(instance: &Instance) -> serde_json::Value {

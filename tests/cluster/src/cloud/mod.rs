@@ -1,5 +1,5 @@
-//! The cloud that a node is rented from, as far as Spotscale speaks to it: EC2 and SQS by moto, prices by a stand-in in
-//! front of it, the metadata service by Amazon's own mock. Each is reached through the endpoint that it names; none
+//! The cloud that a node is rented from, as far as Spotscale speaks to it: EC2 and SQS by moto, prices by a stand-in
+//! in front of it, the metadata service by Amazon's own mock. Each is reached through the endpoint that it names; none
 //! checks credentials.
 
 pub mod events;

@@ -1,7 +1,7 @@
 //! EC2 and SQS, as moto plays them on a port of this machine.
 //!
-//! What moto does not have: prices (each spot price is 0.00001, there is no pricing service; [`super::Market`] stands in),
-//! interruptions (a test tells and ends them itself), signatures that matter.
+//! What moto does not have: prices (each spot price is 0.00001, there is no pricing service; [`super::Market`] stands
+//! in), interruptions (a test tells and ends them itself), signatures that matter.
 
 use std::{process::Command, time::Duration};
 

@@ -52,7 +52,9 @@ pub(super) fn spot_history(changes: &[Change], fields: &[(String, String)]) -> S
     let product = field("ProductDescription.1").unwrap_or("Linux/UNIX");
     let items: String = shown.map(|change| item(change, product)).collect();
     format!(
-        r#"<?xml version="1.0" encoding="UTF-8"?><DescribeSpotPriceHistoryResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><spotPriceHistorySet>{items}</spotPriceHistorySet><nextToken/></DescribeSpotPriceHistoryResponse>"#
+        "<DescribeSpotPriceHistoryResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+         <requestId>test</requestId><spotPriceHistorySet>{items}</spotPriceHistorySet><nextToken/>\
+         </DescribeSpotPriceHistoryResponse>"
     )
 }
 

@@ -38,6 +38,9 @@ pub struct Machine {
     pub resources: BTreeMap<String, Quantity>,
     /// How the cloud calls it.
     pub provider_id: String,
+    /// Variables that every container here has before its spec says anything: what a real machine would give by other
+    /// means, such as a metadata service of its own.
+    pub env: BTreeMap<String, String>,
 }
 
 impl Machine {
@@ -49,6 +52,7 @@ impl Machine {
             taints: Vec::new(),
             resources: BTreeMap::new(),
             provider_id: format!("test:///{name}"),
+            env: BTreeMap::new(),
         };
         machine.resource("cpu", "64").resource("memory", "256Gi").resource("pods", "110")
     }

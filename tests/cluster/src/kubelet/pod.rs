@@ -238,6 +238,7 @@ impl Sandbox {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
+        env.extend(self.host.machine.env.clone());
         let own = Env::from([("POD_IP".to_owned(), self.identity.ip.to_string())]);
         let templates = image.env.iter();
         env.extend(templates.map(|(name, text)| (name.clone(), expand(text, &own))));

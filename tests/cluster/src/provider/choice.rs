@@ -1,5 +1,5 @@
-//! Which machine is launched for a pod, in the order that Karpenter has: the weightiest NodePool that allows any, and in
-//! it the cheapest. Pure.
+//! Which machine is launched for a pod, in the order that Karpenter has: the weightiest NodePool that allows any, and
+//! in it the cheapest. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

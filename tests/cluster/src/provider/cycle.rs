@@ -14,6 +14,7 @@ use super::{
     choice::{Choices, Pool, choose},
     claim,
     fleet::{EndedBy, Entry, Fleet, Instance, State},
+    notices::{ENDPOINT, Services},
     objects::{Objects, Seen, is_unschedulable, is_work, node_of},
 };
 use crate::{
@@ -31,6 +32,8 @@ pub(super) struct World {
     pub(super) boot: Duration,
     pub(super) consolidate_after: Option<Duration>,
     pub(super) catalog: Catalog,
+    /// None: machines have no metadata service.
+    pub(super) services: Option<Services>,
     pub(super) state: Mutex<Inner>,
 }
 
@@ -58,11 +61,18 @@ impl World {
     }
 
     /// The cloud takes a machine away, whatever runs on it.
-    pub(super) fn reclaim(&self, node: &str) {
+    pub(super) async fn reclaim(&self, node: &str) {
         if let Some(entry) = self.state().fleet.of_node(node) {
             entry.end(EndedBy::Cloud);
         }
+        self.take(node).await;
+    }
+
+    async fn take(&self, node: &str) {
         self.kubelet.take(node);
+        if let Some(services) = &self.services {
+            services.end(node).await;
+        }
     }
 
     pub(super) fn instances(&self) -> Vec<Instance> {
@@ -79,6 +89,7 @@ impl World {
         for instance in self.instances() {
             self.advance(&instance, &seen).await?;
         }
+        self.state().fleet.recount(&seen.pods, &self.catalog);
         for pod in seen.pods.iter().filter(|pod| is_unschedulable(pod)) {
             self.launch(pod, &seen).await?;
         }
@@ -104,7 +115,7 @@ impl World {
 
     /// The machine joins when its time has come.
     async fn boot(&self, instance: &Instance) -> anyhow::Result<()> {
-        let machine = {
+        let mut machine = {
             let state = self.state();
             let Some(entry) = state.fleet.entries.get(&instance.claim) else { return Ok(()) };
             if entry.since.elapsed() < self.boot {
@@ -112,6 +123,9 @@ impl World {
             }
             machine(entry, &self.catalog)
         };
+        if let Some(services) = &self.services {
+            machine.env.insert(ENDPOINT.to_owned(), services.start(instance).await?);
+        }
         self.kubelet.add(machine).await?;
         let joined = self.change(&instance.claim, |entry| {
             let is_there = entry.instance.is_there();
@@ -122,7 +136,7 @@ impl World {
         });
         if joined != Some(true) {
             // Taken while it booted.
-            self.kubelet.take(&instance.node);
+            self.take(&instance.node).await;
         }
         Ok(())
     }
@@ -139,7 +153,7 @@ impl World {
 
     async fn end(&self, instance: &Instance) -> anyhow::Result<()> {
         self.change(&instance.claim, |entry| entry.end(EndedBy::Owner));
-        self.kubelet.take(&instance.node);
+        self.take(&instance.node).await;
         self.objects.remove(&instance.node, &instance.claim).await
     }
 

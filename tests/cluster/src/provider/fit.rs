@@ -156,7 +156,11 @@ mod tests {
             effect: effect.to_owned(),
             time_added: None,
         };
-        let term = |values: &[&str]| json!({ "matchExpressions": [{ "key": "zone", "operator": "In", "values": values }] });
+        let term = |values: &[&str]| {
+            json!({ "matchExpressions": [
+            { "key": "zone", "operator": "In", "values": values },
+        ] })
+        };
         let affinity = |terms: &[serde_json::Value]| {
             pod(&json!({ "containers": [], "affinity": { "nodeAffinity": {
                 "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": terms },

@@ -13,10 +13,12 @@ use kube::ResourceExt as _;
 use super::{
     choice::{Launch, machine},
     fit::{Amounts, Labels, allows, requests, take},
+    objects::{is_over, node_of},
 };
 use crate::catalog::{Catalog, Offering};
 
-/// How long a pod may take from its machine's coming to being bound there: the scheduler looks at it again after 10 s at most.
+/// How long a pod may take from its machine's coming to being bound there: the scheduler looks at it again after 10 s
+/// at most.
 const BINDING: Duration = Duration::from_secs(15);
 
 /// A machine that is rented or was.
@@ -87,7 +89,7 @@ pub(super) struct Entry {
     pub(super) told: bool,
     /// No work is on it since then.
     idle: Option<Instant>,
-    /// What is left of it, all the pods that were meant for it taken away.
+    /// What is left of it, as [`Fleet::recount`] last saw it and nominations since then have taken from it.
     room: Amounts,
 }
 
@@ -112,7 +114,27 @@ impl Fleet {
         used
     }
 
-    /// Whether a machine is coming that this pod will be bound to.
+    /// Counts the room of every machine anew: what is bound to it is taken, and what is still meant for it.
+    pub(super) fn recount(&mut self, pods: &[Pod], catalog: &Catalog) {
+        for entry in self.entries.values_mut() {
+            entry.room = machine(catalog, &entry.instance.offering);
+        }
+        for pod in pods.iter().filter(|pod| !is_over(pod)) {
+            let claim = self.nominated.get(&pod.uid().unwrap_or_default()).cloned();
+            let entry = match (node_of(pod), claim) {
+                (Some(node), _) => self.of_node(node),
+                (None, Some(claim)) => self.entries.get_mut(&claim),
+                (None, None) => None,
+            };
+            if let Some(entry) = entry {
+                for (name, much) in requests(pod) {
+                    *entry.room.entry(name).or_default() -= much;
+                }
+            }
+        }
+    }
+
+    /// Whether a machine is coming, or has just come, that this pod will be bound to.
     pub(super) fn nominate(&mut self, pod: &Pod) -> bool {
         let uid = pod.uid().unwrap_or_default();
         let nominee = self.nominated.get(&uid).and_then(|claim| self.entries.get(claim));
@@ -121,7 +143,7 @@ impl Fleet {
         }
         let asked = requests(pod);
         let claim = self.entries.iter_mut().find_map(|(claim, entry)| {
-            let has_taken = entry.instance.state == State::Booting
+            let has_taken = entry.is_coming()
                 && allows(pod, &entry.labels, &entry.taints)
                 && take(&mut entry.room, &asked);
             has_taken.then(|| claim.clone())
@@ -194,5 +216,57 @@ impl Entry {
             State::Running => self.since.elapsed() < BINDING,
             State::Ended { .. } => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        super::choice::{Choices, Pool, choose},
+        *,
+    };
+    use crate::catalog::CapacityType;
+
+    fn pod(uid: &str, node: Option<&str>) -> Pod {
+        let gpu = json!({ "limits": { "nvidia.com/gpu": "1" } });
+        let spec = json!({ "nodeName": node, "containers": [{ "name": "a", "resources": gpu }] });
+        serde_json::from_value(json!({ "metadata": { "uid": uid }, "spec": spec })).unwrap()
+    }
+
+    /// A fleet with a running machine that has two GPUs, and its Node.
+    fn fleet(catalog: &Catalog) -> (Fleet, String) {
+        let class = json!({ "group": "g", "kind": "K", "name": "n" });
+        let spec = json!({ "template": { "spec": { "nodeClassRef": class } } });
+        let spec = serde_json::from_value(spec).unwrap();
+        let pools = [Pool { name: "spot".to_owned(), uid: String::new(), spec }];
+        let (sold_out, used) = (std::collections::BTreeSet::new(), BTreeMap::new());
+        let choices = Choices { pools: &pools, overlays: &[], catalog, sold_out: &sold_out, used };
+        let mut fleet = Fleet::default();
+        let launch = choose(&choices, &pod("first", None)).unwrap();
+        let claim = fleet.launch(launch, catalog);
+        let entry = fleet.entries.get_mut(&claim).unwrap();
+        entry.begin(State::Running);
+        let node = entry.instance.node.clone();
+        (fleet, node)
+    }
+
+    #[test]
+    fn a_machine_that_has_just_come_is_enough_for_whom_it_has_room() {
+        let offering = Offering::new("g4dn.xlarge", "us-east-1a", CapacityType::Spot);
+        let catalog = Catalog::default()
+            .instance_type("g4dn.xlarge", &[("nvidia.com/gpu", "2")])
+            .offer(offering, 0.16);
+        let (mut fleet, node) = fleet(&catalog);
+        let bound = pod("first", Some(&node));
+        fleet.recount(std::slice::from_ref(&bound), &catalog);
+        assert!(fleet.nominate(&pod("second", None)));
+        assert!(!fleet.nominate(&pod("third", None)), "the room is meant for another");
+        // Seen anew, it still is; and it stays taken when the other is bound.
+        fleet.recount(&[bound.clone(), pod("second", None)], &catalog);
+        assert!(!fleet.nominate(&pod("third", None)));
+        fleet.recount(&[bound, pod("second", Some(&node))], &catalog);
+        assert!(!fleet.nominate(&pod("third", None)));
     }
 }

@@ -1,14 +1,16 @@
-//! A stand-in for Karpenter and for the cloud behind it, for tests whose pods are real processes: pods that the scheduler
-//! finds no room for get a machine, from the real objects NodePool, NodeOverlay and NodeClaim, and a [`Kubelet`] runs what is bound
-//! to it.
+//! A stand-in for Karpenter and for the cloud behind it, for tests whose pods are real processes: pods that the
+//! scheduler finds no room for get a machine, from the real objects NodePool, NodeOverlay and NodeClaim, and a
+//! [`Kubelet`] runs what is bound to it.
 //!
-//! As with Karpenter: the weightiest NodePool that allows any machine has it, within its requirements and limits, and the
-//! cheapest offering by the prices as NodeOverlays change them. A machine boots before its Node is there. Its NodeClaim
-//! tells `providerID`, `nodeName` and the conditions Launched, Registered, Initialized and Ready; deleted, it stays until the pods
-//! of its machine were evicted, budgets honoured, and the machine has ended. A machine without work ends, if so wished.
+//! As with Karpenter: the weightiest NodePool that allows any machine has it, within its requirements and limits, and
+//! the cheapest offering by the prices as NodeOverlays change them. A machine boots before its Node is there. Its
+//! NodeClaim tells `providerID`, `nodeName` and the conditions Launched, Registered, Initialized and Ready; deleted,
+//! it stays until the pods of its machine were evicted, budgets honoured, and the machine has ended. A machine without
+//! work ends, if so wished.
 //!
-//! As with EC2: an interrupted machine is gone at its deadline with everything that runs on it, all at once. Nobody is told
-//! before: the test does that, by [`crate::cloud`], as EC2 does it.
+//! As with EC2: an interrupted machine is gone at its deadline with everything that runs on it, all at once. Where
+//! machines have a metadata service, it tells of that at once; what is to come by a queue, the test sends
+//! ([`crate::cloud::events`]).
 //!
 //! Not as there:
 //!
@@ -24,6 +26,7 @@ mod claim;
 mod cycle;
 mod fit;
 mod fleet;
+mod notices;
 mod objects;
 mod offers;
 
@@ -33,13 +36,14 @@ use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use self::fleet::{EndedBy, Instance, State};
-use self::{cycle::World, objects::Objects};
+use self::{cycle::World, notices::Services, objects::Objects};
 use crate::{
     catalog::{CapacityType, Catalog, Offering},
+    cloud::{Interruption, Notices},
     control_plane::ControlPlane,
     karpenter::install_definitions,
     kubelet::{self, Image, Kubelet},
@@ -57,6 +61,8 @@ pub struct Options {
     pub boot: Duration,
     /// A machine without work ends after this time; never by default.
     pub consolidate_after: Option<Duration>,
+    /// Each machine has a metadata service, whose URL its pods have in `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
+    pub metadata: bool,
     /// As of [`kubelet::Options`].
     pub images: BTreeMap<String, Image>,
     /// As of [`kubelet::Options`].
@@ -66,12 +72,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// With machines that are there in a second.
+    /// With machines that are there in a second, and without a metadata service.
     pub fn new(node_class: &str, catalog: Catalog) -> Self {
         Self {
             node_class: node_class.to_owned(),
             boot: Duration::from_secs(1),
             consolidate_after: None,
+            metadata: false,
             images: BTreeMap::new(),
             cold_start: Duration::ZERO,
             catalog,
@@ -93,7 +100,8 @@ impl Provider {
     /// Installs Karpenter's definitions and starts, without a machine.
     pub async fn start(plane: &ControlPlane, options: Options) -> anyhow::Result<Self> {
         install_definitions(&plane.client().await?).await?;
-        let Options { node_class, boot, consolidate_after, images, cold_start, catalog } = options;
+        let Options { node_class, boot, consolidate_after, metadata, images, cold_start, catalog } =
+            options;
         let settings = kubelet::Options { machines: Vec::new(), images, cold_start };
         let kubelet = Arc::new(Kubelet::start(plane, settings).await?);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -112,6 +120,7 @@ impl Provider {
             boot,
             consolidate_after,
             catalog,
+            services: metadata.then(Services::default),
             state: std::sync::Mutex::default(),
         });
         let stop = CancellationToken::new();
@@ -151,21 +160,40 @@ impl Provider {
         }
     }
 
-    /// The cloud will take this machine away so long from now. Returns when; telling anybody is the test's.
-    pub fn interrupt(&self, node: &str, lead: Duration) -> anyhow::Result<Timestamp> {
-        self.instance(node).with_context(|| format!("no machine has the Node {node}"))?;
+    /// The cloud will take this machine away so long from now; EC2 gives two minutes. Returns when that is. Its
+    /// metadata service tells it, in whole seconds.
+    pub async fn interrupt(&self, node: &str, lead: Duration) -> anyhow::Result<Timestamp> {
+        let shown = Timestamp::now();
+        let (time, end) = (shown + SignedDuration::try_from(lead)?, Instant::now() + lead);
+        let interruption = Interruption { action: "terminate", time, shown };
+        self.tell(node, |notices| notices.interruption = Some(interruption)).await?;
         let (world, node) = (Arc::clone(&self.world), node.to_owned());
-        let runtime = self.runtime.as_ref().context("it has ended")?;
-        let deadline = Timestamp::now() + SignedDuration::try_from(lead)?;
-        runtime.spawn(async move {
-            tokio::time::sleep(lead).await;
-            world.reclaim(&node);
+        self.runtime.as_ref().context("it has ended")?.spawn(async move {
+            tokio::time::sleep_until(end).await;
+            world.reclaim(&node).await;
         });
-        Ok(deadline)
+        Ok(time)
     }
 
-    /// A NodePool of this provider's, to be applied: of any type and zone, rented in this way. Its Nodes have the label
-    /// `karpenter.k8s.aws/ec2nodeclass`, whose value is the node class.
+    /// The metadata service of this machine tells that it is at risk; nothing else happens.
+    pub async fn recommend_rebalance(&self, node: &str) -> anyhow::Result<()> {
+        self.tell(node, |notices| notices.rebalance = Some(Timestamp::now())).await
+    }
+
+    async fn tell(
+        &self,
+        node: &str,
+        change: impl FnOnce(&mut Notices) + Send,
+    ) -> anyhow::Result<()> {
+        self.instance(node).with_context(|| format!("no machine has the Node {node}"))?;
+        match &self.world.services {
+            Some(services) => services.tell(node, change).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A NodePool of this provider's, to be applied: of any type and zone, rented in this way. Its Nodes have the
+    /// label `karpenter.k8s.aws/ec2nodeclass`, whose value is the node class.
     pub fn pool(&self, name: &str, weight: u32, capacity_type: CapacityType) -> Value {
         let rented = capacity_type.to_string();
         let requirement =

@@ -133,9 +133,13 @@ impl Objects {
 /// A pod that keeps its machine from being empty: no DaemonSet's, no static one, none that is over.
 pub(super) fn is_work(pod: &Pod) -> bool {
     let owner = pod.metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true));
+    !owner.is_some_and(|owner| matches!(owner.kind.as_str(), "DaemonSet" | "Node")) && !is_over(pod)
+}
+
+/// Its containers have ended for good.
+pub(super) fn is_over(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    !owner.is_some_and(|owner| matches!(owner.kind.as_str(), "DaemonSet" | "Node"))
-        && !matches!(phase, Some("Succeeded" | "Failed"))
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// The Node that a pod is bound to.

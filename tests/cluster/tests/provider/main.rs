@@ -1,5 +1,5 @@
-//! The stand-in for Karpenter and its cloud against a real control plane: real pods get machines, run there as processes,
-//! and lose them.
+//! The stand-in for Karpenter and its cloud against a real control plane: real pods get machines, run there as
+//! processes, and lose them.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -54,6 +54,10 @@ impl Reason {
             Self::ReturnToSpot { .. } => "return-to-spot",
             Self::AwaitingSteady { .. } => "awaiting-steady",
             Self::SpotNotHad { .. } => "spot-not-had",
+            Self::HourlyBudget { .. } => "hourly-budget",
+            Self::MonthlyBudget { .. } => "monthly-budget",
+            Self::HourlyBudgetNear { .. } => "hourly-budget-near",
+            Self::MonthlyBudgetNear { .. } => "monthly-budget-near",
         }
     }
 }

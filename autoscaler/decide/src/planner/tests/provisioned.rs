@@ -314,3 +314,18 @@ fn a_day_without_prices_changes_nothing_and_notices_are_still_heeded() {
     assert!(story.told.iter().any(|(_, step)| step.action.kind() == "evict"));
     assert_eq!(story.world.killed, []);
 }
+
+#[test]
+fn a_budget_closes_the_pools_that_it_cannot_pay_and_opens_them_again() {
+    let mut story = Story::two_pools(2);
+    story.policy.budget.per_hour = Some(UsdPerHour(900_000));
+    story.run(UP + 60);
+    let closed = |story: &Story| story.weights().iter().map(|pool| pool.2).collect::<Vec<_>>();
+    assert_eq!(closed(&story), [false, true], "two spot machines, and no room for 0.526 an hour");
+    story.wants(4).run(130);
+    assert_eq!(closed(&story), [true, true], "0.80 an hour");
+    story.wants(5).run(130);
+    assert_eq!(story.kinds().len(), 4, "what runs goes on, and no more is bought");
+    story.wants(1).run(300);
+    assert_eq!(closed(&story), [false, false]);
+}

@@ -1,8 +1,9 @@
 //! The work grows with the cluster, and no faster.
 #![expect(
+    clippy::disallowed_macros,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "the time that two plans take is compared within one run"
+    reason = "the time that two plans take is compared within one run, and told"
 )]
 
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use crate::{
     ledger::{Baseline, Ledger},
     prices::{PriceBook, PriceChange},
     testing::{node, pod, provisioner::pool, seen},
-    units::Replicas,
+    units::{MicroUsd, Replicas},
 };
 
 /// Ten pods a node, a tenth of the nodes under notice, and two hundred offerings.
@@ -45,7 +46,12 @@ fn cluster(nodes: usize, provisioned: bool) -> Snapshot {
     all.notices = (0..nodes).step_by(10).map(notice).collect();
     let pools = vec![pool("any", &BOTH, Some(10))];
     all.provisioner = provisioned.then(|| Provisioner { overlays: Some(vec![]), pools });
-    Snapshot { seen: all, prices, price_age_ms: Some(Millis::ZERO) }
+    Snapshot {
+        seen: all,
+        prices,
+        price_age_ms: Some(Millis::ZERO),
+        spent_this_month: MicroUsd::ZERO,
+    }
 }
 
 /// The shortest of a few runs, so that a busy machine does not count.

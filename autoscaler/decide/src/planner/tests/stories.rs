@@ -212,3 +212,36 @@ fn on_demand_nodes_are_no_part_of_the_spot_count() {
     assert_eq!(on_demand.count(), 1);
     assert_eq!(story.world.alive().count(), 3);
 }
+
+#[test]
+fn a_budget_by_the_hour_buys_spot_first_and_gives_up_the_fallback() {
+    let mut story = Story::new(3);
+    story.policy.budget.per_hour = Some(UsdPerHour(700_000));
+    story.world.stuck = [spot("a")].into();
+    let mut refused = vec![];
+    for _ in 0..200 {
+        refused.extend(story.tick().refused);
+    }
+    // Three spot machines that never come cost 0.60; on demand for their pods does not fit beside them.
+    assert_eq!(story.world.alive().count(), 3, "{:?}", kinds(&story));
+    assert!(refused.iter().any(|reason| reason.kind() == "hourly-budget"), "{refused:?}");
+    assert!(refused.iter().any(|reason| reason.kind() == "hourly-budget-near"));
+}
+
+#[test]
+fn a_month_that_is_spent_buys_replacements_only() {
+    let mut story = Story::new(1);
+    story.run(UP);
+    story.policy.budget.per_month = Some(crate::units::MicroUsd(1000));
+    story.spent_this_month = crate::units::MicroUsd(1000);
+    story.prices.insert(spot("b"), "0.20".parse().unwrap());
+    let refused = story.wants(2).tick().refused;
+    assert!(refused.iter().any(|reason| reason.kind() == "monthly-budget"), "{refused:?}");
+    assert_eq!(story.world.alive().count(), 1);
+    story.wants(1).run(1);
+    story.notice(0, Some(120));
+    story.run(119);
+    assert_eq!((story.world.ready(), story.world.killed.len()), (1, 0), "replaced all the same");
+    story.run(30);
+    assert_eq!(story.world.alive().count(), 1);
+}

@@ -1,5 +1,7 @@
-//! The daemon's metrics. Money is counted up: a sum that a correction made smaller stays where it was until the sum has
-//! caught up, as a counter must.
+//! The daemon's metrics.
+
+mod drains;
+mod money;
 
 use std::{collections::BTreeSet, sync::atomic::AtomicU64, time::Duration};
 
@@ -14,25 +16,21 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use spotscale_decide::{
-    cluster::Offering,
-    ledger::Totals,
+    cluster::Notice,
     planner::{Plan, Reason},
-    units::MicroUsd,
 };
 
 use tokio::time::Instant;
 
+use self::{drains::Drains, money::Money};
 use crate::state::{Decision, Role, State};
-
-type Usd = Counter<f64, AtomicU64>;
 
 /// Everything that is counted.
 #[derive(Clone, Default)]
 pub(crate) struct Metrics {
-    spend: Family<OfferingLabels, Usd>,
-    refund: Family<OfferingLabels, Usd>,
-    baseline: Usd,
-    interruptions: Family<KindLabel, Counter>,
+    money: Money,
+    drains: Drains,
+    interruptions: Family<InterruptionLabels, Counter>,
     reasons: Family<ReasonLabel, Counter>,
     actions: Family<ActionLabels, Counter>,
     failures: Family<FailureLabels, Counter>,
@@ -54,15 +52,9 @@ impl Default for Seconds {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfferingLabels {
-    instance_type: String,
-    zone: String,
-    capacity_type: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabel {
+struct InterruptionLabels {
     kind: &'static str,
+    zone: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,15 +83,8 @@ struct FailureLabels {
 
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
-        let usd = || Unit::Other("usd".to_owned());
-        let mut money = |name, help, metric: Family<OfferingLabels, Usd>| {
-            registry.register_with_unit(name, help, usd(), metric);
-        };
-        money("spotscale_spend", "What nodes cost, before refunds", self.spend.clone());
-        let help = "What is not billed of it: spot nodes taken in their first hour";
-        money("spotscale_refund", help, self.refund.clone());
-        let help = "What the all-on-demand fleet would have cost; /debug/plan says what it is";
-        registry.register_with_unit("spotscale_baseline", help, usd(), self.baseline.clone());
+        self.money.register(registry);
+        self.drains.register(registry);
         let help = "Notices from the provider that were acted on";
         registry.register("spotscale_interruptions", help, self.interruptions.clone());
         let help = "Why something was planned, or was not";
@@ -124,33 +109,23 @@ impl Metrics {
     /// Counts one tick. What was refused counts when it begins, not at every tick that it lasts.
     pub(crate) fn tick(&self, before: Option<&State>, now: &State) {
         self.leads.set((now.role == Role::Leader).into());
+        self.drains.see(&now.snapshot.seen);
+        self.money.rates(&now.snapshot);
         if now.role == Role::Standby {
-            // The leader tells the money: told twice, every sum over daemons would be wrong.
-            self.spend.clear();
-            self.refund.clear();
+            self.money.hush();
+        } else {
+            self.money.count(&now.totals);
         }
-        let none = Totals::default();
-        self.money(before.map_or(&none, |before| &before.totals), &now.totals);
-        for notice in &now.plan.noticed {
-            self.interruptions.get_or_create(&KindLabel { kind: notice.kind.kind() }).inc();
+        for Notice { node, kind } in &now.plan.noticed {
+            let node = now.snapshot.seen.nodes.iter().find(|known| &known.name == node);
+            let zone = node.map(|node| node.offering.zone.to_string()).unwrap_or_default();
+            let labels = InterruptionLabels { kind: kind.kind(), zone };
+            self.interruptions.get_or_create(&labels).inc();
         }
         let known: BTreeSet<&Reason> =
             before.into_iter().flat_map(|before| &before.plan.refused).collect();
         let new = now.plan.refused.iter().filter(|reason| !known.contains(reason));
         planned(&now.plan).chain(new).for_each(|reason| self.reason(reason.kind()));
-    }
-
-    fn money(&self, before: &Totals, now: &Totals) {
-        count_up(&self.baseline, now.baseline);
-        for (offering, line) in &now.offerings {
-            let labels = OfferingLabels::from(offering);
-            count_up(&self.spend.get_or_create(&labels), line.spend);
-            // Most offerings never see a refund, and need no series for it.
-            let refunded = before.offerings.get(offering).is_some_and(|line| line.refund.0 > 0);
-            if refunded || line.refund > MicroUsd::ZERO {
-                count_up(&self.refund.get_or_create(&labels), line.refund);
-            }
-        }
     }
 
     fn reason(&self, reason: &'static str) {
@@ -186,21 +161,4 @@ impl Metrics {
 
 fn planned(plan: &Plan) -> impl Iterator<Item = &Reason> {
     plan.steps.iter().flat_map(|step| &step.reasons)
-}
-
-fn count_up(counter: &Usd, sum: MicroUsd) {
-    let more = sum.as_usd() - counter.get();
-    if more > 0.0 {
-        counter.inc_by(more);
-    }
-}
-
-impl From<&Offering> for OfferingLabels {
-    fn from(offering: &Offering) -> Self {
-        Self {
-            instance_type: offering.instance_type.to_string(),
-            zone: offering.zone.to_string(),
-            capacity_type: offering.capacity_type.to_string(),
-        }
-    }
 }

@@ -1,0 +1,60 @@
+//! What the budget allows of what the rules would buy.
+
+use std::collections::BTreeMap;
+
+use super::{Action, Reason, draft::Draft};
+use crate::{
+    budget::Allowance,
+    cluster::{Node, Offering, Pool, Provisioner},
+    units::{PoolName, UsdPerHour},
+};
+
+impl<'a> Draft<'a> {
+    /// Works out what may still be bought, and says when that is little.
+    pub(super) fn heed_budget(&mut self) {
+        let rate = |nodes: &mut dyn Iterator<Item = &Offering>| {
+            let prices = nodes.filter_map(|offering| self.snapshot.prices.get(offering));
+            UsdPerHour(prices.map(|price| price.0).fold(0, u64::saturating_add))
+        };
+        let unseen = self.unseen_launches().filter_map(|launch| match launch {
+            Action::Launch { offering, .. } => Some(offering),
+            _ => None,
+        });
+        let staying = rate(&mut self.usable.iter().map(|node| &node.offering).chain(unseen));
+        let alive = self.seen().nodes.iter().filter(|node: &&Node| node.is_alive());
+        let all = rate(&mut alive.map(|node| &node.offering));
+        let leaving = all.saturating_sub(staying);
+        let spent = self.snapshot.spent_this_month;
+        let allowance = self.policy.budget.allows(staying, leaving, spent);
+        self.plan.refused.extend(allowance.warnings());
+        self.allowance = Some(allowance);
+    }
+
+    /// Why this may not be bought; else it counts as bought.
+    pub(super) fn afford(&mut self, price: UsdPerHour) -> Result<(), Reason> {
+        let Some(allowance) = &mut self.allowance else {
+            return Ok(());
+        };
+        if let Some(reason) = allowance.refusal(price) {
+            return Err(reason);
+        }
+        allowance.buy(price);
+        Ok(())
+    }
+
+    /// The pools in which even the cheapest is too dear for the budget.
+    pub(super) fn unaffordable(
+        &self,
+        provisioner: &'a Provisioner,
+    ) -> BTreeMap<&'a PoolName, Reason> {
+        let cheapest = |pool: &Pool| {
+            let admitted = self.snapshot.prices.iter().filter(|(it, _)| pool.admits(it));
+            admitted.map(|(_, price)| *price).min()
+        };
+        let refusal = |pool: &'a Pool| {
+            let allowance: &Allowance = self.allowance.as_ref()?;
+            Some((&pool.name, allowance.refusal(cheapest(pool)?)?))
+        };
+        provisioner.pools.iter().filter_map(refusal).collect()
+    }
+}

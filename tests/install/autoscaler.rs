@@ -1,0 +1,159 @@
+//! What the autoscaler and its watchers on the nodes look like, under the values that change them.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::{
+    object::{Object, find, of_kind},
+    pods::assert_locked_down,
+    render::{ON, WATCHERS, render},
+};
+
+fn autoscaler(values: &[&str]) -> Object {
+    find(&render(&[&[ON], values].concat()), "Deployment", "spotscale-autoscaler").clone()
+}
+
+fn watcher(values: &[&str]) -> Object {
+    find(&render(&[&[ON, WATCHERS], values].concat()), "DaemonSet", "spotscale-node").clone()
+}
+
+#[test]
+fn nothing_of_it_is_there_unless_it_is_asked_for() {
+    let component = "/metadata/labels/app.kubernetes.io~1component";
+    let roles = |values: &[&str]| -> BTreeSet<String> {
+        render(values).iter().map(|object| object.text(component).to_owned()).collect()
+    };
+    let default = roles(&["prometheus.rules=true,prometheus.podMonitors=true"]);
+    assert!(!default.contains("autoscaler") && !default.contains("node"), "{default:?}");
+    assert!(roles(&[ON]).contains("autoscaler") && !roles(&[ON]).contains("node"));
+    assert!(roles(&[ON, WATCHERS]).contains("node"));
+}
+
+#[test]
+fn its_pods_are_locked_down_bounded_and_probed() {
+    assert_locked_down(&autoscaler(&[]), true);
+    assert_locked_down(&watcher(&[]), true);
+    assert_eq!(autoscaler(&[]).container().text("/resources/limits/memory"), "300Mi");
+}
+
+#[test]
+fn one_of_two_is_always_there_and_they_are_apart() {
+    let objects = render(&[ON]);
+    let deployment = find(&objects, "Deployment", "spotscale-autoscaler");
+    assert_eq!(deployment.at("/spec/replicas"), 2);
+    let spread = deployment.items("/spec/template/spec/topologySpreadConstraints");
+    let keys: Vec<_> = spread.iter().map(|one| one.text("/topologyKey")).collect();
+    assert_eq!(keys, ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]);
+    let budget = find(&objects, "PodDisruptionBudget", "spotscale-autoscaler");
+    assert_eq!(budget.at("/spec/maxUnavailable"), 1);
+    let selector = budget.strings("/spec/selector/matchLabels");
+    assert_eq!(selector, deployment.strings("/spec/template/metadata/labels"));
+}
+
+#[test]
+fn each_line_of_the_table_of_machines_is_one_that_may_be_bought() {
+    let machines = |deployment: &Object| -> Vec<String> {
+        let args = deployment.args().into_iter();
+        args.filter(|arg| arg.starts_with("--machine=")).collect()
+    };
+    let told = ["--machine=g4dn.xlarge=400/1", "--machine=c7i.large=20/1"];
+    assert_eq!(machines(&autoscaler(&[])), told);
+    // As a file has it: with an end of line at the end.
+    assert_eq!(machines(&autoscaler(&[&format!("{ON}\n")])), told);
+}
+
+#[test]
+fn it_is_told_what_it_may_do_and_where_it_hears_of_notices() {
+    let plain = autoscaler(&[]);
+    assert!(!plain.args().iter().any(|arg| arg == "--dry-run"));
+    assert_eq!(plain.flag("interruption-queue"), None);
+    assert_eq!(plain.flag("node-selector").unwrap(), "spotscale.dev/pool");
+    assert_eq!(plain.flag("lease").unwrap(), "spotscale-autoscaler");
+    assert!(autoscaler(&["autoscaler.dryRun=true"]).args().iter().any(|arg| arg == "--dry-run"));
+    let told = autoscaler(&[
+        "autoscaler.budgets.nodesMax=7,autoscaler.budgets.onDemandFloor=2",
+        "autoscaler.baseline.instanceType=c7i.large,autoscaler.baseline.nodes=4",
+        "autoscaler.aws.region=us-east-1",
+        "autoscaler.notices.queue.url=https://sqs.us-east-1.amazonaws.com/1/q",
+    ]);
+    for (flag, value) in [
+        ("nodes-max", "7"),
+        ("on-demand-floor", "2"),
+        ("baseline-type", "c7i.large"),
+        ("baseline-nodes", "4"),
+        ("aws-region", "us-east-1"),
+        ("interruption-queue", "https://sqs.us-east-1.amazonaws.com/1/q"),
+    ] {
+        assert_eq!(told.flag(flag).as_deref(), Some(value), "{flag}");
+    }
+}
+
+#[test]
+fn the_role_of_its_account_can_be_named() {
+    let role =
+        r"autoscaler.serviceAccountAnnotations.eks\.amazonaws\.com/role-arn=arn:aws:iam::1:role/r";
+    let objects = render(&[ON, role]);
+    for account in of_kind(&objects, "ServiceAccount") {
+        let annotated = account.at("/metadata/annotations") != &json!(null);
+        assert_eq!(annotated, account.name() == "spotscale-autoscaler", "{}", account.name());
+    }
+}
+
+#[test]
+fn a_watcher_is_on_each_of_our_spot_nodes_whatever_is_wrong_with_it() {
+    let terms = "/spec/template/spec/affinity/nodeAffinity/\
+        requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions";
+    let spot = json!({ "key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"] });
+    let plain = watcher(&[]);
+    let ours = json!({ "key": "spotscale.dev/pool", "operator": "Exists" });
+    assert_eq!(plain.at(terms), &json!([ours, spot]));
+    assert_eq!(plain.at("/spec/template/spec/tolerations"), &json!([{ "operator": "Exists" }]));
+    assert_eq!(plain.at("/spec/template/spec/hostNetwork"), false);
+    let named =
+        watcher(&["autoscaler.nodes=team=vision\\,gpu,autoscaler.notices.node.hostNetwork=true"]);
+    let team = json!({ "key": "team", "operator": "In", "values": ["vision"] });
+    assert_eq!(named.at(terms), &json!([team, { "key": "gpu", "operator": "Exists" }, spot]));
+    assert_eq!(named.at("/spec/template/spec/hostNetwork"), true);
+}
+
+#[test]
+fn what_may_be_patched_of_an_object_is_narrowed_by_a_policy() {
+    let objects = render(&[ON, WATCHERS]);
+    let mut patched = BTreeSet::new();
+    for role in of_kind(&objects, "ClusterRole") {
+        let account = role.name().rsplit_once(':').unwrap().1.to_owned();
+        for rule in role.items("/rules") {
+            let has =
+                |at: &str, one: &str| rule.at(at).as_array().unwrap().iter().any(|x| x == one);
+            // Ours as a whole, or nothing that anything hangs on.
+            let harmless = has("/resources", "nodeoverlays") || has("/resources", "events");
+            if !harmless && (has("/verbs", "patch") || has("/verbs", "update")) {
+                let names = rule.at("/resources").as_array().unwrap().iter();
+                patched
+                    .extend(names.map(|name| (account.clone(), name.as_str().unwrap().to_owned())));
+            }
+        }
+    }
+    assert_eq!(patched.len(), 5, "{patched:?}");
+    for (account, resource) in patched {
+        let name = format!("spotscale.{account}.{resource}");
+        let policy = find(&objects, "ValidatingAdmissionPolicy", &name);
+        let rule = "/spec/matchConstraints/resourceRules/0";
+        assert_eq!(policy.at(&format!("{rule}/resources")), &json!([resource]));
+        let user = format!("\"system:serviceaccount:spotscale:{account}\"");
+        assert!(policy.text("/spec/matchConditions/0/expression").contains(&user), "{name}");
+        let binding = find(&objects, "ValidatingAdmissionPolicyBinding", &name);
+        assert_eq!(binding.text("/spec/policyName"), name);
+        assert_eq!(binding.at("/spec/validationActions"), &json!(["Deny"]));
+    }
+}
+
+#[test]
+fn both_are_scraped() {
+    let objects = render(&[ON, WATCHERS, "prometheus.podMonitors=true"]);
+    for role in ["autoscaler", "node"] {
+        let monitor = find(&objects, "PodMonitor", &format!("spotscale-{role}"));
+        assert_eq!(monitor.text("/spec/podMetricsEndpoints/0/port"), "admin");
+    }
+}
