@@ -102,7 +102,7 @@ async fn scenario_1_a_notice_in_the_metadata_of_the_node_empties_it() {
     let name = format!("{}-node", stage.ground.namespace);
     let _watcher = Process::start(cluster.plane().group(), &name, &args, &env).await;
     let start = Instant::now();
-    let time = stage.ground.provider.interrupt(&victim.node, NOTICE).unwrap();
+    let time = stage.ground.provider.interrupt(&victim.node, NOTICE).await.unwrap();
     let interruption =
         metadata::Interruption { action: "terminate", time, shown: Timestamp::now() };
     let notices = Notices { interruption: Some(interruption), rebalance: None };
@@ -138,7 +138,7 @@ async fn scenario_c_and_5_what_is_foreign_or_over_or_said_while_nobody_listens()
     stage.queue.moto.send(&stage.queue.url, &past).await.unwrap();
     stage.moved(std::slice::from_ref(&late)).await;
     stage.daemon.process.signal(rustix::process::Signal::KILL);
-    let deadline = stage.ground.provider.interrupt(&missed.node, NOTICE).unwrap();
+    let deadline = stage.ground.provider.interrupt(&missed.node, NOTICE).await.unwrap();
     stage.queue.interruption(&missed, deadline).await;
     stage.daemon.restart(&stage.ground).await;
     stage.moved(&[late, missed]).await;
@@ -152,7 +152,7 @@ async fn scenario_12_ten_messages_at_once_are_ten_drains() {
     let victims: Vec<Instance> = (0..10).map(|n| stage.machine(n)).collect();
     let start = Instant::now();
     for victim in &victims {
-        let deadline = stage.ground.provider.interrupt(&victim.node, NOTICE).unwrap();
+        let deadline = stage.ground.provider.interrupt(&victim.node, NOTICE).await.unwrap();
         stage.queue.interruption(victim, deadline).await;
     }
     stage.moved(&victims).await;
@@ -181,7 +181,7 @@ async fn scenario_16_an_interrupted_machine_goes_and_its_pod_is_well_elsewhere()
 async fn scenario_17_a_machine_that_is_ended_behind_the_clusters_back_is_replaced() {
     let stage = Stage::new("vanished", 1).await;
     let victim = stage.machine(0);
-    stage.ground.provider.interrupt(&victim.node, Duration::ZERO).unwrap();
+    stage.ground.provider.interrupt(&victim.node, Duration::ZERO).await.unwrap();
     let event = events::state_change(&victim.id, "shutting-down", Timestamp::now());
     stage.queue.moto.send(&stage.queue.url, &event).await.unwrap();
     let start = Instant::now();
@@ -196,7 +196,7 @@ async fn scenario_e_when_all_spot_goes_at_once_on_demand_takes_over() {
     stage.ground.set_capacity(CapacityType::Spot, false);
     let start = Instant::now();
     for victim in &victims {
-        let deadline = stage.ground.provider.interrupt(&victim.node, NOTICE).unwrap();
+        let deadline = stage.ground.provider.interrupt(&victim.node, NOTICE).await.unwrap();
         stage.queue.interruption(victim, deadline).await;
     }
     stage.moved(&victims).await;

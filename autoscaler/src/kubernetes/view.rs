@@ -96,7 +96,7 @@ impl View<'_> {
         let pools = pools.iter().map(|pool| pool.name.as_str()).collect();
         let ours: Vec<_> = all
             .iter()
-            .filter_map(|object| Some((object, mapping::overlay(object, &pools)?)))
+            .filter_map(|object| Some((object, mapping::overlay(object, self.ours, &pools)?)))
             .collect();
         let objects = ours.iter().map(|(object, _)| object.as_ref());
         mapping::are_heeded(objects, at)

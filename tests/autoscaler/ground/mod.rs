@@ -165,7 +165,7 @@ impl Ground {
 
     /// The provider will take a machine so long from now, and its Node says so.
     pub(crate) async fn interrupt(&self, node: &str, lead: Duration) -> Timestamp {
-        let deadline = self.provider.interrupt(node, lead).unwrap();
+        let deadline = self.provider.interrupt(node, lead).await.unwrap();
         self.notice(node, &[NoticeKind::Interruption { deadline }]).await;
         deadline
     }
