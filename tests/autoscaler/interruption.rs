@@ -91,7 +91,8 @@ impl Stage {
         self.sell_out(play.sold_out);
         let mut deadline = Timestamp::MAX;
         for victim in &victims {
-            deadline = deadline.min(ground.provider.interrupt(&victim.node, play.lead).await.unwrap());
+            deadline =
+                deadline.min(ground.provider.interrupt(&victim.node, play.lead).await.unwrap());
         }
         let noticed = Timestamp::now();
         for victim in &victims {

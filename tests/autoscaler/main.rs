@@ -15,14 +15,14 @@
 //! | C a late, past, doubled, foreign or missed notice | `interruption::scenario_c`, `scenarios::scenario_c` |
 //! | D the same notice from queue and node | `scenarios::scenario_2_and_d`, `drain::s02` |
 //! | E all spot goes at once | `scenarios::scenario_e`; by time without spot: `planner::tests::stories` of decide |
-//! | F, G false alarm, and where its replacement goes | `scenarios::scenario_f_and_g`, `planner::tests::provisioned` of decide |
+//! | F, G false alarm, and where its replacement goes | `scenarios::scenario_f`, `scenario_g`, `planner::tests::provisioned` of decide |
 //! | H a day without prices | `lives_on` of the crate's own tests, `planner::tests::provisioned` of decide |
 //! | I the ledger, to a cent | `money`, `lives_on` of the crate's own tests, `ledger::tests` of decide |
 //! | K from zero | the root test `install`: `cold_start` and `running` |
 //! | L the return to spot | `planner::tests::stories` and `provisioned` of decide |
 //! | 1 metadata | `scenarios::scenario_1`, `drain::s01` |
 //! | 2 queue | `scenarios::scenario_2_and_d` |
-//! | 3, 4 rebalance | `drain::s04`, `scenarios::scenario_f_and_g` |
+//! | 3, 4 rebalance | `drain::s04`, `scenarios::scenario_g` |
 //! | 5 a node nobody knows | `scenarios::scenario_c_and_5` |
 //! | 6 maintenance called off | `drain::s06` |
 //! | 7 dry run | `lives_on` of the crate's own tests |

@@ -208,22 +208,35 @@ async fn scenario_e_when_all_spot_goes_at_once_on_demand_takes_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scenario_f_and_g_advice_is_followed_once_an_hour_and_leads_to_another_zone() {
-    let stage = Stage::new("advice", 1).await;
+async fn scenario_g_who_is_advised_to_leave_a_machine_is_not_led_to_one_of_its_kind() {
+    let stage = Stage::new("elsewhere", 1).await;
     let advised = stage.machine(0);
     stage.ground.notice(&advised.node, &[NoticeKind::Rebalance]).await;
     stage.moved(std::slice::from_ref(&advised)).await;
     stage.drained(1).await;
     let heir = stage.ground.machine_of(&stage.ground.of(SCOPE)[0]);
     assert_ne!(heir.offering, advised.offering);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scenario_f_advice_that_comes_again_is_followed_once_an_hour() {
+    let stage = Stage::new("advice", 1).await;
+    let advised = stage.machine(0);
+    // Where nothing else can be had, the replacement is of the kind that was advised against.
+    stage.ground.only(&advised.offering);
+    stage.ground.notice(&advised.node, &[NoticeKind::Rebalance]).await;
+    stage.moved(std::slice::from_ref(&advised)).await;
+    stage.drained(1).await;
+    let heir = stage.ground.machine_of(&stage.ground.of(SCOPE)[0]);
+    assert_eq!(heir.offering, advised.offering);
     stage.ground.notice(&heir.node, &[NoticeKind::Rebalance]).await;
-    let is_seen = || async {
+    let is_refused = || async {
         let state = stage.daemon.state().await;
+        let refused = state["plan"]["refused"].as_array().cloned().unwrap_or_default();
         let notices = state["snapshot"]["seen"]["notices"].as_array().cloned().unwrap_or_default();
-        Ok(notices.iter().any(|notice| notice["node"] == heir.node.as_str()))
+        let is_seen = notices.iter().any(|notice| notice["node"] == heir.node.as_str());
+        Ok(is_seen && refused.iter().any(|reason| reason.to_string().contains("left-lately")))
     };
-    stage.ground.until("the second advice to be seen", is_seen).await;
-    // Many ticks.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    stage.ground.until("the second advice to be refused", is_refused).await;
     assert_eq!(stage.daemon.proxy.count(Act::Surge), 1, "{:?}", stage.daemon.proxy.acts());
 }

@@ -170,6 +170,14 @@ impl Ground {
         deadline
     }
 
+    /// From now on nothing else can be had.
+    pub(crate) fn only(&self, offering: &Offering) {
+        for (zone, capacity, _) in OFFERINGS {
+            let other = Offering::new(TYPE, zone, capacity);
+            self.provider.set_capacity(&other, other == *offering);
+        }
+    }
+
     /// Whether anything more can be had.
     pub(crate) fn set_capacity(&self, capacity: CapacityType, is_there: bool) {
         for (zone, kind, _) in OFFERINGS.iter().filter(|(_, kind, _)| *kind == capacity) {
