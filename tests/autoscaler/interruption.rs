@@ -23,6 +23,10 @@ use crate::ground::{
 
 /// Of the latency of all requests of a run, at the 95th percentile.
 const P95_MAX: Duration = Duration::from_millis(500);
+/// Where the machine of the test is so busy that the same load is slow without any interruption: so many times that.
+const SLOWER_MAX: u32 = 3;
+/// Requests of the same load without any interruption.
+const QUIET: u64 = 500;
 /// From a machine's launch to its Node.
 const BOOT: Duration = Duration::from_secs(3);
 /// The load, as a share of the measured capacity.
@@ -54,6 +58,10 @@ struct Interruption {
 /// What a run came to.
 struct Report {
     capacity: f64,
+    /// The same load before.
+    quiet: Outcome,
+    /// Requests that were sent when the last replica had been replaced.
+    sent: u64,
     outcome: Outcome,
     interruptions: Vec<Interruption>,
 }
@@ -172,11 +180,11 @@ impl Play {
         let stage = Stage::new(name, &self).await;
         let clients = self.pods.replicas * self.concurrency as usize;
         let capacity = stage.target.capacity(clients, Duration::from_secs(3)).await;
+        let quiet = stage.target.load(QUIET, capacity * UTILISATION).outcome().await;
         let load = stage.target.load(self.requests, capacity * UTILISATION);
         let interruptions = stage.interrupt_until_over(&load, &self).await;
         let sent = load.sent();
-        let report = Report { capacity, outcome: load.outcome().await, interruptions };
-        println!("{name}: {report}, {sent} sent when the last replica was replaced");
+        let report = Report { capacity, quiet, sent, outcome: load.outcome().await, interruptions };
         drop((stage.front, stage.daemon));
         report
     }
@@ -190,7 +198,8 @@ fn wanted() -> Option<u64> {
 impl Report {
     fn assert_good(&self, interruptions: usize) {
         self.outcome.assert_none_lost();
-        assert!(self.outcome.quantile(0.95) < P95_MAX, "{self}");
+        let p95_max = P95_MAX.max(self.quiet.quantile(0.95) * SLOWER_MAX);
+        assert!(self.outcome.quantile(0.95) < p95_max, "{self}");
         assert!(self.interruptions.len() >= interruptions, "{self}");
         let in_time = |one: &Interruption| one.margin > Duration::ZERO;
         assert!(self.interruptions.iter().all(in_time), "{self}");
@@ -199,18 +208,20 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { capacity, outcome, interruptions } = self;
+        let Self { capacity, quiet, sent, outcome, interruptions } = self;
         let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| outcome.quantile(share));
         write!(
             f,
-            "{} answered, {} lost, p50 {p50:.1?}, p95 {p95:.1?}, p99 {p99:.1?}, at {:.0} of {capacity:.0} requests/s",
+            "{} answered, {} lost, p50 {p50:.1?}, p95 {p95:.1?} ({:.1?} before), p99 {p99:.1?}, at {:.0} of {capacity:.0} requests/s",
             outcome.answered(),
             outcome.lost.len(),
+            quiet.quantile(0.95),
             capacity * UTILISATION,
         )?;
-        interruptions.iter().try_for_each(|Interruption { machines, replaced, margin }| {
-            write!(f, "; {machines} taken: replaced in {replaced:.1?}, left {margin:.1?} early")
-        })
+        for Interruption { machines, replaced, margin } in interruptions {
+            write!(f, "; {machines} taken: replaced in {replaced:.1?}, left {margin:.1?} early")?;
+        }
+        write!(f, "; {sent} sent by then")
     }
 }
 
@@ -225,7 +236,9 @@ async fn scenario_a_machines_are_taken_one_two_and_three_at_a_time_and_no_reques
         lead: NOTICE,
         sold_out: false,
     };
-    play.run("load").await.assert_good(3);
+    let report = play.run("load").await;
+    println!("{report}");
+    report.assert_good(3);
 }
 
 /// Scenario B.
@@ -233,13 +246,15 @@ async fn scenario_a_machines_are_taken_one_two_and_three_at_a_time_and_no_reques
 async fn scenario_b_pods_that_do_not_hear_sigterm_lose_no_request_and_leave_in_time() {
     let play = Play {
         pods: Pods { image: "stubborn", grace: 5, ..Pods::default() },
-        requests: 4000,
+        requests: 2000,
         concurrency: 2,
         at_once: &[2],
         lead: NOTICE,
         sold_out: false,
     };
-    play.run("stubborn").await.assert_good(1);
+    let report = play.run("stubborn").await;
+    println!("{report}");
+    report.assert_good(1);
 }
 
 /// Scenario C: nothing can replace it in that time, so the pod goes before its replacement is there.
@@ -247,11 +262,13 @@ async fn scenario_b_pods_that_do_not_hear_sigterm_lose_no_request_and_leave_in_t
 async fn scenario_c_a_notice_thirty_seconds_ahead_forces_the_pod_out_and_no_request_is_lost() {
     let play = Play {
         pods: Pods::default(),
-        requests: 4000,
+        requests: 2000,
         concurrency: 2,
         at_once: &[1],
         lead: Duration::from_secs(30),
         sold_out: true,
     };
-    play.run("late").await.assert_good(1);
+    let report = play.run("late").await;
+    println!("{report}");
+    report.assert_good(1);
 }

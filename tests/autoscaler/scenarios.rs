@@ -172,8 +172,8 @@ async fn scenario_16_an_interrupted_machine_goes_and_its_pod_is_well_elsewhere()
         .ground
         .until("the Node to go", || async { Ok(stage.node(&victim).await.is_none()) })
         .await;
-    let state = stage.ground.provider.instance(&victim.node).unwrap().state;
-    assert!(matches!(state, State::Ended { by: EndedBy::Cloud, .. }), "{state:?}");
+    let became = stage.ground.provider.instance(&victim.node).unwrap().state;
+    assert!(matches!(became, State::Ended { by: EndedBy::Cloud, .. }), "{became:?}");
     stage.moved(&[victim]).await;
 }
 
@@ -231,9 +231,9 @@ async fn scenario_f_advice_that_comes_again_is_followed_once_an_hour() {
     assert_eq!(heir.offering, advised.offering);
     stage.ground.notice(&heir.node, &[NoticeKind::Rebalance]).await;
     let is_refused = || async {
-        let state = stage.daemon.state().await;
-        let refused = state["plan"]["refused"].as_array().cloned().unwrap_or_default();
-        let notices = state["snapshot"]["seen"]["notices"].as_array().cloned().unwrap_or_default();
+        let shown = stage.daemon.state().await;
+        let refused = shown["plan"]["refused"].as_array().cloned().unwrap_or_default();
+        let notices = shown["snapshot"]["seen"]["notices"].as_array().cloned().unwrap_or_default();
         let is_seen = notices.iter().any(|notice| notice["node"] == heir.node.as_str());
         Ok(is_seen && refused.iter().any(|reason| reason.to_string().contains("left-lately")))
     };
