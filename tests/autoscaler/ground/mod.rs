@@ -35,7 +35,7 @@ use spotscale_test_cluster::{
     until,
 };
 
-use crate::world::{alone, shared};
+use crate::world::{alone, is_ready, shared};
 
 use self::{
     load::Target,
@@ -200,6 +200,23 @@ impl Ground {
         let mut pods = self.provider.kubelet().pods();
         pods.retain(|pod| pod.namespace == self.namespace);
         pods
+    }
+
+    /// How many pods of the model were ready and not told to end when it was fewest, while something was done.
+    pub(crate) async fn fewest_serving<T>(&self, doing: impl Future<Output = T>) -> (usize, T) {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let of_model = ListParams::default().labels(&format!("app={MODEL}"));
+        let mut doing = std::pin::pin!(doing);
+        let mut fewest = usize::MAX;
+        loop {
+            let serving = pods.list(&of_model).await.unwrap();
+            let serves = |pod: &&Pod| is_ready(pod) && pod.metadata.deletion_timestamp.is_none();
+            fewest = fewest.min(serving.iter().filter(serves).count());
+            let pause = Duration::from_millis(20);
+            if let Ok(done) = tokio::time::timeout(pause, &mut doing).await {
+                return (fewest, done);
+            }
+        }
     }
 
     /// The machines that are there.
