@@ -67,8 +67,10 @@ async fn a_request_wakes_the_model_and_an_upgrade_loses_none() {
     let lost: Vec<_> = answers.iter().filter(|answer| **answer != Ok(200)).collect();
     assert!(lost.is_empty(), "{} of {} were lost: {lost:?}", lost.len(), answers.len());
     assert!(answers.len() > 20, "only {} requests", answers.len());
-    let kept = |pod: &&Running| before.iter().any(|old| old.name == pod.name && pod.ready);
-    assert_eq!(install.pods("front").iter().find(kept).map(|pod| &pod.name), None);
+    let is_old = |pod: &Running| before.iter().any(|old| old.name == pod.name && pod.ready);
+    until("the old fronts to end", || async { Ok(!install.pods("front").iter().any(is_old)) })
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

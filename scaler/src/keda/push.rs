@@ -1,8 +1,9 @@
 //! When `StreamIsActive` speaks: loud enough that no activation is lost, quiet enough that nothing is woken in vain.
 //!
 //! KEDA acts on `true` only, drops one that comes before the HPA exists (kedacore/keda#8168), and pays for each with
-//! API-server writes that also prolong the cooldown (kedacore/http-add-on#1792). Hence: `true` on the edge, and again
-//! slowly while work waits and nothing can serve it.
+//! API-server writes that also prolong the cooldown (kedacore/http-add-on#1792). An edge that meets the end of a scaling
+//! to zero is lost, too. Hence: `true` on the edge, and again while work waits and nothing can serve it: once soon, then
+//! slowly.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,8 +17,10 @@ use tonic::Status;
 
 use super::{metrics::Metrics, snapshot::Snapshot, streams::Lease};
 
-/// The shortest time between two messages that say the same.
-pub(crate) const REPEAT_AFTER: Duration = Duration::from_secs(5);
+/// An edge is repeated after this time: by then KEDA has acted on it, if it was not lost.
+const REPEAT_EDGE_AFTER: Duration = Duration::from_secs(1);
+/// The shortest time between two repeats.
+const REPEAT_AFTER: Duration = Duration::from_secs(5);
 
 /// What the last snapshot means for a push stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +50,8 @@ pub(crate) enum Due {
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     active: bool,
-    last_sent: Option<Instant>,
+    /// Nothing is repeated before.
+    quiet_until: Option<Instant>,
 }
 
 impl Rules {
@@ -59,16 +63,13 @@ impl Rules {
             Work::None => self.active = false,
             Work::Served | Work::Stranded => self.active = true,
         }
-        let quiet_until = self.last_sent.map(|at| at + REPEAT_AFTER);
-        let due = match (work, quiet_until) {
-            _ if self.active && !was_active => Due::Now("edge"),
-            (Work::Stranded, Some(until)) if now < until => Due::At(until),
-            (Work::Stranded, _) => Due::Now("repeat"),
-            _ => Due::Never,
+        let (due, quiet_for) = match (work, self.quiet_until) {
+            _ if self.active && !was_active => (Due::Now("edge"), REPEAT_EDGE_AFTER),
+            (Work::Stranded, Some(until)) if now < until => return Due::At(until),
+            (Work::Stranded, _) => (Due::Now("repeat"), REPEAT_AFTER),
+            _ => return Due::Never,
         };
-        if let Due::Now(_) = due {
-            self.last_sent = Some(now);
-        }
+        self.quiet_until = Some(now + quiet_for);
         due
     }
 }
@@ -130,11 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn stranded_work_repeats_every_five_seconds_at_most() {
+    fn stranded_work_repeats_once_soon_and_then_every_five_seconds_at_most() {
         let (mut rules, now) = (Rules::default(), Instant::now());
         assert_eq!(rules.due(now, Work::Stranded), Due::Now("edge"));
-        assert_eq!(rules.due(now + SECOND, Work::Stranded), Due::At(now + REPEAT_AFTER));
-        assert_eq!(rules.due(now + REPEAT_AFTER, Work::Stranded), Due::Now("repeat"));
+        assert_eq!(rules.due(now, Work::Stranded), Due::At(now + SECOND));
+        assert_eq!(rules.due(now + SECOND, Work::Stranded), Due::Now("repeat"));
+        let later = now + SECOND + REPEAT_AFTER;
+        assert_eq!(rules.due(now + 2 * SECOND, Work::Stranded), Due::At(later));
+        assert_eq!(rules.due(later, Work::Stranded), Due::Now("repeat"));
     }
 
     #[test]
