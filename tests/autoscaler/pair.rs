@@ -111,16 +111,28 @@ async fn a_leader_that_was_stopped_past_its_lease_does_not_act_again() {
     assert!(acts.is_empty(), "two acted: {acts:?}");
 }
 
+/// It still sees the cluster and could act on it, but does not hear that its Lease was taken.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_cut_off_is_replaced_and_leaves_the_acting_to_the_other() {
-    let pair = Pair::new("cut-leader").await;
-    pair.leader.proxy.away(true);
-    let cut = (Instant::now(), Timestamp::now());
+async fn a_leader_that_cannot_renew_its_lease_stops_before_the_other_begins() {
+    replaced_without("/leases", "blind-leader").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_leaves_the_acting_to_the_other() {
+    replaced_without("/", "cut-leader").await;
+}
+
+/// The leader can no longer reach a part of the API.
+async fn replaced_without(part: &'static str, name: &str) {
+    let pair = Pair::new(name).await;
+    pair.leader.proxy.refuse(Some(part));
+    let (cut, start) = (Timestamp::now(), Instant::now());
     pair.other.leads().await;
-    println!("failover after a cut: {:.1?}", cut.0.elapsed());
-    assert!(cut.0.elapsed() < FAILOVER_MAX, "{:?}", cut.0.elapsed());
-    pair.leader.proxy.away(false);
+    let took = start.elapsed();
+    assert!(took < FAILOVER_MAX, "{took:?}");
     pair.drained_by(&pair.other, 1).await;
-    let acts = acts_after(&pair.leader, cut.1);
+    pair.leader.proxy.refuse(None);
+    pair.drained_by(&pair.other, 2).await;
+    let acts = acts_after(&pair.leader, cut);
     assert!(acts.is_empty(), "two acted: {acts:?}");
 }

@@ -1,5 +1,5 @@
 //! A proxy between one daemon and the API server: it writes down every write, can kill the daemon right before or right
-//! after one of them, and can be an API server that is out of reach. The product needs no hook for any of this.
+//! after one of them, and can be an API server that is out of reach, in part or whole. The product needs no hook for any of this.
 
 use std::{
     net::SocketAddr,
@@ -98,7 +98,8 @@ struct Shared {
     kill: Mutex<Option<Kill>>,
     killed: AtomicBool,
     pid: AtomicU32,
-    is_away: AtomicBool,
+    /// Requests whose path has this in it are not let through.
+    refused: Mutex<Option<&'static str>>,
 }
 
 /// A running proxy.
@@ -120,7 +121,7 @@ impl Proxy {
             kill: Mutex::default(),
             killed: AtomicBool::new(false),
             pid: AtomicU32::new(0),
-            is_away: AtomicBool::new(false),
+            refused: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -155,9 +156,9 @@ impl Proxy {
         self.shared.killed.load(Ordering::SeqCst)
     }
 
-    /// From now on the API server is out of reach, or within it again.
-    pub(crate) fn away(&self, is_away: bool) {
-        self.shared.is_away.store(is_away, Ordering::SeqCst);
+    /// From now on what has this in its path is out of reach: `/` is everything.
+    pub(crate) fn refuse(&self, part: Option<&'static str>) {
+        *self.shared.refused.lock().unwrap() = part;
     }
 
     /// Everything that was written, in order.
@@ -195,7 +196,8 @@ impl Shared {
 }
 
 async fn forward(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
-    if shared.is_away.load(Ordering::SeqCst) {
+    let refused = *shared.refused.lock().unwrap();
+    if refused.is_some_and(|part| request.uri().path().contains(part)) {
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let (parts, body) = request.into_parts();
