@@ -66,6 +66,12 @@ bench-front: ## Measure the front beside the direct call: requests/s, and the la
 bench-scaler: ## Measure the scaler: 1,000 ScaledObjects, 800 calls/s, 1,000 push streams on one connection
 	cargo bench -p spotscale-scaler --bench scaler
 
+.PHONY: bench-interruption
+bench-interruption: build ## Take machines away under load: requests lost, latency, replacement times; REQUESTS=1000000
+	parts=$$($(SETUP) runtime python cluster crds --spotscale $(TARGET)/release/spotscale)
+	eval "$$parts"
+	SPOTSCALE_REQUESTS=$(or $(REQUESTS),1000000) cargo test --release --test autoscaler interruption::scenario_a -- --nocapture
+
 .PHONY: check-cuda
 check-cuda: build ## Compare CUDA with the CPU on this machine's GPU, and time both
 	parts=$$($(SETUP) runtime-cuda pictures model --spotscale $(TARGET)/release/spotscale)

@@ -1,7 +1,7 @@
 //! An observation, made of what the watches have stored. Pure, and linear in the number of objects.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -96,7 +96,7 @@ impl View<'_> {
         let pools = pools.iter().map(|pool| pool.name.as_str()).collect();
         let ours: Vec<_> = all
             .iter()
-            .filter_map(|object| Some((object, mapping::overlay(object, &pools)?)))
+            .filter_map(|object| Some((object, mapping::overlay(object, self.ours, &pools)?)))
             .collect();
         let objects = ours.iter().map(|(object, _)| object.as_ref());
         mapping::are_heeded(objects, at)
@@ -104,21 +104,33 @@ impl View<'_> {
     }
 
     fn see_nodes(&self, pools: &[Pool], seen: &mut Seen) {
-        let joined = |claim: &&Arc<Object<NodeClaim>>| claim.status.node_name.is_some();
-        let (joined, joining): (Vec<_>, Vec<_>) = self.claims.iter().partition(joined);
-        let by_node: HashMap<&str, &Object<NodeClaim>> = joined
-            .into_iter()
-            .filter_map(|claim| Some((claim.status.node_name.as_deref()?, claim.as_ref())))
+        let claims = || self.claims.iter().map(Arc::as_ref);
+        let by_node: HashMap<&str, &Object<NodeClaim>> = claims()
+            .filter_map(|claim| Some((claim.status.node_name.as_deref()?, claim)))
             .collect();
+        // A Node is there before its NodeClaim names it. Until then they have the machine in common, which is one.
+        let by_machine: HashMap<&str, &Object<NodeClaim>> = claims()
+            .filter_map(|claim| Some((claim.status.provider_id.as_deref()?, claim)))
+            .collect();
+        let mut joined = HashSet::new();
         for node in &self.nodes {
-            let claim = by_node.get(node.metadata.name.as_deref().unwrap_or_default()).copied();
+            let machine = node.spec.provider_id.as_deref().unwrap_or_default();
+            joined.insert(machine);
+            let claim = by_node.get(node.metadata.name.as_deref().unwrap_or_default());
+            let claim = claim.or_else(|| by_machine.get(machine)).copied();
             seen.node(Some(node), claim, mapping::node(node, claim, self.machines));
         }
+        let has_joined = |claim: &Object<NodeClaim>| {
+            let machine = claim.status.provider_id.as_deref();
+            claim.status.node_name.is_some()
+                || machine.is_some_and(|machine| joined.contains(machine))
+        };
+        let joining = claims().filter(|claim| !has_joined(claim));
         let pools: BTreeSet<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
-        let is_ours = |claim: &&&Arc<Object<NodeClaim>>| {
+        let is_ours = |claim: &&Object<NodeClaim>| {
             claim.labels().get(names::POOL).is_some_and(|pool| pools.contains(pool.as_str()))
         };
-        for claim in joining.iter().filter(is_ours) {
+        for claim in joining.filter(is_ours) {
             if let Some(machine) = mapping::machine(claim, self.machines) {
                 seen.node(None, Some(claim), machine);
             }
@@ -192,7 +204,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use kube::core::Expression;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::kubernetes::mapping::testing::{at, object};
@@ -229,6 +241,55 @@ mod tests {
     fn deployment() -> Object<Deployment> {
         let metadata = json!({ "name": "resnet", "namespace": "vision" });
         object(&json!({ "metadata": metadata, "spec": { "replicas": 7 } }))
+    }
+
+    #[test]
+    fn a_machine_is_listed_once_while_its_claim_does_not_name_its_node_yet() {
+        let claim = |node_name: Value| -> Object<NodeClaim> {
+            object(&json!({
+                "metadata": { "name": "gpu-x7k2p", "labels": {
+                    "karpenter.sh/nodepool": "gpu", "node.kubernetes.io/instance-type": "g4dn.xlarge",
+                    "topology.kubernetes.io/zone": "a", "karpenter.sh/capacity-type": "spot",
+                } },
+                "status": {
+                    "providerID": "aws:///a/i-1", "nodeName": node_name,
+                    "conditions": [{
+                        "type": "Launched", "status": "True",
+                        "lastTransitionTime": "1970-01-01T00:00:07Z",
+                    }],
+                },
+            }))
+        };
+        let pool = object(&json!({
+            "metadata": { "name": "gpu" },
+            "spec": { "template": {
+                "metadata": { "labels": { "spotscale.dev/pool": "gpu" } },
+                "spec": { "requirements": [] },
+            } },
+        }));
+        let ours = Expression::Exists("spotscale.dev/pool".to_owned()).into();
+        let listed = |nodes: Vec<Arc<Object<Node>>>, node_name: Value| {
+            let view = View {
+                nodes,
+                claims: vec![Arc::new(claim(node_name))],
+                pods: vec![],
+                deployments: vec![],
+                pools: vec![Arc::new(Object::clone(&pool))],
+                overlays: None,
+                ours: &ours,
+                machines: &Machines::new(),
+            };
+            let nodes = view.observe(at(100)).observation.nodes;
+            nodes
+                .into_iter()
+                .map(|node| (node.name.to_string(), node.launched_at))
+                .collect::<Vec<_>>()
+        };
+        let by_claim = vec![("gpu-x7k2p".to_owned(), at(7))];
+        let by_node = vec![("node-1".to_owned(), at(7))];
+        assert_eq!(listed(vec![], Value::Null), by_claim);
+        assert_eq!(listed(vec![Arc::new(node(1))], Value::Null), by_node);
+        assert_eq!(listed(vec![Arc::new(node(1))], "node-1".into()), by_node);
     }
 
     /// The best of several looks at a cluster of so many nodes with ten pods each.

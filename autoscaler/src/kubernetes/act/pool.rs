@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Tells a price for our pools, or takes it back. The overlay is named after the offering, so that it is one.
+/// Tells a price for our pools, or takes it back. The overlay is named after the offering and our nodes, so that it is one.
 pub(super) async fn overlay(
     cluster: &KubeCluster,
     offering: &Offering,
@@ -34,7 +34,7 @@ pub(super) async fn overlay(
         return Err(ClusterError::Refused("the cluster knows no NodeOverlay".to_owned()));
     }
     let overlays: Api<Object<NodeOverlay>> = Api::all(cluster.client.clone());
-    let name = overlay_name(offering);
+    let name = mapping::overlay_name(offering, cluster.settings.node_selector.selector());
     let Some(price) = price else {
         return match overlays.delete(&name, &DeleteParams::default()).await {
             Ok(_) => Ok(Applied::Done),
@@ -47,11 +47,6 @@ pub(super) async fn overlay(
     let params = PatchParams::apply(MANAGER).force();
     let applied = overlays.patch(&name, &params, &Patch::Apply(object)).await;
     applied.map(|_| Applied::Done).map_err(|error| failed(&error))
-}
-
-fn overlay_name(offering: &Offering) -> String {
-    let Offering { instance_type, zone, capacity_type } = offering;
-    format!("spotscale-{instance_type}-{zone}-{capacity_type}").to_ascii_lowercase()
 }
 
 fn overlay_object(name: &str, offering: &Offering, price: UsdPerHour, pools: &[PoolName]) -> Value {
@@ -134,6 +129,8 @@ fn opening(pool: &Object<NodePool>) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use kube::core::Expression;
+
     use super::*;
     use crate::kubernetes::mapping::testing::object;
 
@@ -180,12 +177,13 @@ mod tests {
             zone: "us-east-1a".parse().unwrap(),
             capacity_type: "on-demand".parse().unwrap(),
         };
-        let name = overlay_name(&offering);
-        assert_eq!(name, "spotscale-g4dn.xlarge-us-east-1a-on-demand");
+        let ours = Expression::Exists("spotscale.dev/pool".to_owned()).into();
+        let name = mapping::overlay_name(&offering, &ours);
+        assert_eq!(name, "spotscale-g4dn.xlarge-us-east-1a-on-demand-spotscale-dev-pool");
         let pools = ["gpu-spot".parse().unwrap()];
         let text = overlay_object(&name, &offering, UsdPerHour(1_050_070), &pools);
         assert_eq!(text["spec"]["price"], "1.050070");
-        let read = mapping::overlay(&object(&text), &["gpu-spot"].into()).unwrap();
+        let read = mapping::overlay(&object(&text), &ours, &["gpu-spot"].into()).unwrap();
         assert_eq!((read.offering, read.price), (offering, UsdPerHour(1_050_070)));
     }
 }

@@ -49,13 +49,24 @@ pub(in crate::kubernetes) fn is_closed(pool: &Object<NodePool>) -> bool {
     is_zero && pool.annotations().contains_key(names::LIMITS)
 }
 
+/// What the overlay of an offering is called. Overlays have no namespace: a daemon with other nodes tells other prices,
+/// which must not be taken for ours.
+pub(in crate::kubernetes) fn overlay_name(offering: &Offering, ours: &Selector) -> String {
+    let Offering { instance_type, zone, capacity_type } = offering;
+    let nodes = ours.to_string().to_ascii_lowercase();
+    let words = nodes.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let nodes: Vec<_> = words.collect();
+    format!("spotscale-{instance_type}-{zone}-{capacity_type}-{}", nodes.join("-"))
+        .to_ascii_lowercase()
+}
+
 /// A price that we told, if the overlay is ours. Where it was told for other pools than `pools`, it is as good as none.
 pub(in crate::kubernetes) fn overlay(
     overlay: &Object<NodeOverlay>,
+    ours: &Selector,
     pools: &BTreeSet<&str>,
 ) -> Option<Overlay> {
-    let ours = overlay.labels().get(names::MANAGED_BY).is_some_and(|by| by == names::MANAGER);
-    if !ours {
+    if overlay.labels().get(names::MANAGED_BY).is_none_or(|by| by != names::MANAGER) {
         return None;
     }
     let rules = &overlay.spec.requirements;
@@ -65,6 +76,9 @@ pub(in crate::kubernetes) fn overlay(
         zone: only(names::ZONE)?.parse().ok()?,
         capacity_type: only(names::CAPACITY_TYPE)?.parse().ok()?,
     };
+    if overlay.name_any() != overlay_name(&offering, ours) {
+        return None;
+    }
     let told = admitted(rules, names::POOL).unwrap_or_default();
     let is_for_these = told.iter().map(String::as_str).eq(pools.iter().copied());
     let price = overlay.spec.price.as_deref().and_then(|price| price.parse().ok());
@@ -141,8 +155,12 @@ mod tests {
         })
     }
 
+    fn ours() -> Selector {
+        Expression::Exists("spotscale.dev/pool".to_owned()).into()
+    }
+
     fn seen(text: &Value) -> Option<Pool> {
-        pool(&object(text), &Expression::Exists("spotscale.dev/pool".to_owned()).into())
+        pool(&object(text), &ours())
     }
 
     #[test]
@@ -181,7 +199,8 @@ mod tests {
             |key: &str, value: &str| json!({ "key": key, "operator": "In", "values": [value] });
         json!({
             "metadata": {
-                "name": "x", "creationTimestamp": "1970-01-01T00:00:00Z",
+                "name": "spotscale-g4dn.xlarge-us-east-1a-spot-spotscale-dev-pool",
+                "creationTimestamp": "1970-01-01T00:00:00Z",
                 "labels": { "app.kubernetes.io/managed-by": "spotscale-autoscaler" },
             },
             "spec": { "price": "0.25", "requirements": [
@@ -195,15 +214,19 @@ mod tests {
 
     #[test]
     fn an_overlay_of_ours_tells_a_price_for_our_pools() {
-        let told =
-            |text: &Value, pools: &[&str]| overlay(&object(text), &pools.iter().copied().collect());
-        let ours = told(&an_overlay(), &["gpu-spot"]).unwrap();
-        assert_eq!(ours.offering.to_string(), "spot g4dn.xlarge in us-east-1a");
-        assert_eq!(ours.price, UsdPerHour(250_000));
+        let told = |text: &Value, pools: &[&str]| {
+            overlay(&object(text), &ours(), &pools.iter().copied().collect())
+        };
+        let told_price = told(&an_overlay(), &["gpu-spot"]).unwrap();
+        assert_eq!(told_price.offering.to_string(), "spot g4dn.xlarge in us-east-1a");
+        assert_eq!(told_price.price, UsdPerHour(250_000));
         let pools = ["gpu-spot", "gpu-new"];
         assert_eq!(told(&an_overlay(), &pools).unwrap().price, UsdPerHour::ZERO);
         let foreign = with(an_overlay(), "/metadata/labels", json!({}));
         assert_eq!(told(&foreign, &["gpu-spot"]), None);
+        let others: Selector =
+            Expression::Equal("spotscale.dev/pool".to_owned(), "other".to_owned()).into();
+        assert_eq!(overlay(&object(&an_overlay()), &others, &["gpu-spot"].into()), None);
     }
 
     #[test]

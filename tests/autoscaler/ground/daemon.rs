@@ -1,0 +1,75 @@
+//! The daemon as a process, behind a proxy of its own.
+
+use serde_json::Value;
+use spotscale_test_cluster::until;
+
+use super::{
+    Ground,
+    objects::{POOL, WORKLOAD},
+    prices,
+    process::Process,
+    proxy::Proxy,
+};
+
+/// A daemon that can be killed and started again. Its proxy stays, so that all it ever wrote is known.
+pub(crate) struct Daemon {
+    name: String,
+    args: Vec<String>,
+    env: Vec<(&'static str, String)>,
+    pub(crate) proxy: Proxy,
+    pub(crate) process: Process,
+}
+
+impl Daemon {
+    /// For a scope, with these flags and variables besides those that every test needs.
+    pub(crate) async fn start(
+        ground: &Ground,
+        (scope, name): (&str, &str),
+        flags: &[&str],
+        env: &[(&'static str, String)],
+    ) -> Self {
+        let proxy = Proxy::start(ground.cluster.plane()).await;
+        let (namespace, label) = (&ground.namespace, ground.label(scope));
+        let kubeconfig = ground.folder.path().join(format!("{name}.kubeconfig"));
+        std::fs::write(&kubeconfig, proxy.kubeconfig(namespace).to_string()).unwrap();
+        let file = ground.folder.path().join(format!("{name}.csv"));
+        std::fs::write(&file, prices()).unwrap();
+        let args: Vec<String> = [
+            "autoscaler".to_owned(),
+            "--admin-listen=127.0.0.1:0".to_owned(),
+            format!("--namespace={namespace}"),
+            "--machine=g4dn.xlarge=400/1".to_owned(),
+            "--tick=200ms".to_owned(),
+            format!("--market=file:{}", file.display()),
+            format!("--lease={scope}"),
+            format!("--node-selector={POOL}={label}"),
+            format!("--workload-selector={WORKLOAD}={label}"),
+        ]
+        .into_iter()
+        .chain(flags.iter().map(|flag| (*flag).to_owned()))
+        .collect();
+        let mut env = env.to_vec();
+        env.push(("KUBECONFIG", kubeconfig.display().to_string()));
+        let name = format!("{namespace}-{name}");
+        let process = Process::start(ground.cluster.plane().group(), &name, &args, &env).await;
+        Self { name, args, env, proxy, process }
+    }
+
+    /// After it was killed, it is started as it was.
+    pub(crate) async fn restart(&mut self, ground: &Ground) {
+        self.process.ended().await;
+        let group = ground.cluster.plane().group();
+        self.process = Process::start(group, &self.name, &self.args, &self.env).await;
+    }
+
+    /// What it shows of itself; nothing before its first look.
+    pub(crate) async fn state(&self) -> Value {
+        self.process.page("/debug/plan").await
+    }
+
+    /// Waits until it leads.
+    pub(crate) async fn leads(&self) {
+        let leads = || async { Ok(self.state().await["role"] == "leader") };
+        until(&format!("{} to lead", self.name), leads).await.unwrap();
+    }
+}

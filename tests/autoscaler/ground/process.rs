@@ -1,0 +1,93 @@
+//! A role of the program as a process: its log is among the cluster's, and it does not outlive the test.
+
+use std::{fs::File, process::Stdio, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use spotscale_test_cluster::group::Group;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+/// Longer than any start takes on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A running role.
+pub(crate) struct Process {
+    child: Child,
+    listening: Value,
+    /// Kept open: a role that cannot print would end.
+    _lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    /// `spotscale` with these arguments and variables, and nothing else that tells it anything. Returns when it listens.
+    pub(crate) async fn start(
+        group: &Group,
+        name: &str,
+        args: &[String],
+        env: &[(&str, String)],
+    ) -> Self {
+        let log = File::options().create(true).append(true).open(group.log(name)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spotscale"));
+        for (variable, _) in std::env::vars() {
+            if variable.starts_with("SPOTSCALE_") || variable.starts_with("AWS_") {
+                command.env_remove(variable);
+            }
+        }
+        let mut child = command
+            .args(args)
+            .envs(env.iter().map(|(variable, value)| (variable, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        let line = line.unwrap().unwrap();
+        let line =
+            line.unwrap_or_else(|| panic!("{name} has ended: {}", group.log(name).display()));
+        let said: Value = serde_json::from_str(&line).unwrap();
+        Self { child, listening: said["listening"].clone(), _lines: lines }
+    }
+
+    /// The URL of one of its listeners.
+    pub(crate) fn url(&self, listener: &str) -> String {
+        format!("http://{}", self.listening[listener].as_str().unwrap())
+    }
+
+    /// A page of its admin port; nothing where it has no such page now.
+    pub(crate) async fn page(&self, path: &str) -> Value {
+        let url = format!("{}{path}", self.url("admin")).parse().unwrap();
+        let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let Ok(answer) = http.get(url).await else { return Value::Null };
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&body).unwrap_or_default()
+    }
+
+    /// Its number, while it has not been waited for.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal);
+    }
+
+    /// Waits until it is no more.
+    pub(crate) async fn ended(&mut self) {
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+    }
+}
+
+/// Sends a signal to a process of ours.
+pub(crate) fn kill(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}

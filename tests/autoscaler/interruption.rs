@@ -1,0 +1,280 @@
+//! Requests flow at 60 % of what the replicas can do while their machines are taken away: how many are lost, how late
+//! the others are, how fast a pod is replaced, and how much of the notice is left when its last request has ended.
+//!
+//! The front may not send a request again that a replica has begun (no path is declared idempotent), and some are under
+//! way on every replica at every moment: a replica that dies of its machine loses requests, and is seen.
+//!
+//! `SPOTSCALE_REQUESTS` makes it a benchmark: so many requests, at what this machine can do, with interruptions all along.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use spotscale_test_cluster::{catalog::CapacityType, kubelet::Running, provider::Instance};
+
+use crate::ground::{
+    Ground,
+    daemon::Daemon,
+    load::{Load, Outcome, Target},
+    objects::{MODEL, Pods},
+    process::Process,
+    queue::{NOTICE, Queue},
+};
+
+/// Of the latency of all requests of a run, at the 95th percentile.
+const P95_MAX: Duration = Duration::from_millis(500);
+/// Where the machine of the test is so busy that the same load is slow without any interruption: so many times that.
+const SLOWER_MAX: u32 = 3;
+/// Requests of the same load without any interruption.
+const QUIET: u64 = 500;
+/// From a machine's launch to its Node.
+const BOOT: Duration = Duration::from_secs(3);
+/// The load, as a share of the measured capacity.
+const UTILISATION: f64 = 0.6;
+
+/// A run.
+struct Play {
+    pods: Pods,
+    requests: u64,
+    /// Requests that each replica may have at once.
+    concurrency: u32,
+    /// Machines that are taken at once, time after time.
+    at_once: &'static [usize],
+    /// From the notice to the end.
+    lead: Duration,
+    /// No machine can be had from the notice until the pods have left.
+    sold_out: bool,
+}
+
+/// What one interruption came to.
+struct Interruption {
+    machines: usize,
+    /// From the notice until all replicas were ready on other machines.
+    replaced: Duration,
+    /// How many replicas served, and were not told to end, when it was fewest.
+    serving_min: usize,
+    /// What was left until the deadline when the last process on the machines had ended.
+    margin: Duration,
+}
+
+/// What a run came to.
+struct Report {
+    capacity: f64,
+    /// The same load before.
+    quiet: Outcome,
+    /// Requests that were sent when the last replica had been replaced.
+    sent: u64,
+    outcome: Outcome,
+    interruptions: Vec<Interruption>,
+}
+
+/// The parts of a run under way.
+struct Stage {
+    ground: Ground,
+    queue: Queue,
+    daemon: Daemon,
+    front: Process,
+    target: Arc<Target>,
+}
+
+impl Stage {
+    async fn new(name: &str, play: &Play) -> Self {
+        let ground = Ground::alone(name, BOOT).await;
+        ground.model(play.pods).await;
+        let queue = Queue::start().await;
+        let flags = queue.flags();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let daemon = Daemon::start(&ground, (MODEL, "daemon"), &flags, &queue.environment()).await;
+        let (front, target) = ground.front(play.concurrency).await;
+        Self { ground, queue, daemon, front, target }
+    }
+
+    /// Takes so many machines of those that have replicas and no notice yet, and waits until others have taken over.
+    async fn interrupt(&self, count: usize, play: &Play) -> Interruption {
+        let ground = &self.ground;
+        let serving = ground.ready(play.pods.replicas).await;
+        let has_replica =
+            |machine: &Instance| serving.iter().any(|pod| pod.machine == machine.node);
+        let mut victims = ground.machines();
+        victims.retain(has_replica);
+        victims.truncate(count);
+        self.sell_out(play.sold_out);
+        let mut deadline = Timestamp::MAX;
+        for victim in &victims {
+            deadline =
+                deadline.min(ground.provider.interrupt(&victim.node, play.lead).await.unwrap());
+        }
+        let noticed = Timestamp::now();
+        for victim in &victims {
+            self.queue.interruption(victim, deadline).await;
+        }
+        let is_on_victim = |machine: &str| victims.iter().any(|victim| victim.node == machine);
+        let margin = async {
+            let is_left =
+                || async { Ok(!ground.pods().iter().any(|pod| is_on_victim(&pod.machine))) };
+            ground.until("the machines to be left", is_left).await;
+            self.sell_out(false);
+            Timestamp::now().duration_until(deadline).try_into().unwrap_or_default()
+        };
+        let replaced = async {
+            let is_replaced = || async {
+                let pods = ground.pods();
+                let elsewhere = pods.iter().filter(|pod| pod.ready && !is_on_victim(&pod.machine));
+                Ok(elsewhere.count() >= play.pods.replicas)
+            };
+            ground.until("the replacements", is_replaced).await;
+            noticed.duration_until(Timestamp::now()).unsigned_abs()
+        };
+        let avoided = async {
+            let pods: Vec<_> = serving.iter().filter(|pod| is_on_victim(&pod.machine)).collect();
+            let is_avoided = || async { Ok(self.avoids(&pods).await) };
+            ground.until("the front to avoid the machines", is_avoided).await;
+        };
+        let counted = ground.fewest_serving(async { tokio::join!(margin, replaced, avoided) });
+        let (serving_min, (margin, replaced, ())) = counted.await;
+        Interruption { machines: victims.len(), replaced, serving_min, margin }
+    }
+
+    /// Whether the front sends to these pods only what no other has room for.
+    async fn avoids(&self, pods: &[&Running]) -> bool {
+        let page = self.front.page("/debug/front").await;
+        let services = page.as_array().into_iter().flatten();
+        let endpoints: Vec<&Value> =
+            services.flat_map(|service| service["endpoints"].as_array().unwrap()).collect();
+        pods.iter().all(|pod| {
+            let is_avoided = |endpoint: &&Value| {
+                let address = endpoint["endpoint"].as_str().unwrap_or_default();
+                address.contains(&format!("{}:", pod.ip)) && endpoint["is_leaving"] == true
+            };
+            endpoints.iter().copied().any(|endpoint| is_avoided(&endpoint))
+        })
+    }
+
+    fn sell_out(&self, is_sold_out: bool) {
+        for capacity in [CapacityType::Spot, CapacityType::OnDemand] {
+            self.ground.set_capacity(capacity, !is_sold_out);
+        }
+    }
+
+    async fn interrupt_until_over(&self, load: &Load, play: &Play) -> Vec<Interruption> {
+        let mut interruptions = Vec::new();
+        for count in play.at_once.iter().copied().cycle() {
+            if load.is_over() || interruptions.len() >= play.rounds() {
+                break;
+            }
+            interruptions.push(self.interrupt(count, play).await);
+        }
+        interruptions
+    }
+}
+
+impl Play {
+    /// Once each; a benchmark goes on until its load is over.
+    fn rounds(&self) -> usize {
+        if wanted().is_some() { usize::MAX } else { self.at_once.len() }
+    }
+
+    async fn run(mut self, name: &str) -> Report {
+        if let Some(requests) = wanted() {
+            self.requests = requests;
+            self.concurrency = 8;
+            self.pods.batch_ms = 2;
+        }
+        let stage = Stage::new(name, &self).await;
+        let clients = self.pods.replicas * self.concurrency as usize;
+        let capacity = stage.target.capacity(clients, Duration::from_secs(3)).await;
+        let quiet = stage.target.load(QUIET, capacity * UTILISATION).outcome().await;
+        let load = stage.target.load(self.requests, capacity * UTILISATION);
+        let interruptions = stage.interrupt_until_over(&load, &self).await;
+        let sent = load.sent();
+        let report = Report { capacity, quiet, sent, outcome: load.outcome().await, interruptions };
+        drop((stage.front, stage.daemon));
+        report
+    }
+}
+
+/// The number of requests of a benchmark.
+fn wanted() -> Option<u64> {
+    std::env::var("SPOTSCALE_REQUESTS").ok().map(|text| text.parse().unwrap())
+}
+
+impl Report {
+    /// Nothing was lost or late, and at every moment so many replicas served.
+    fn assert_good(&self, interruptions: usize, serving_min: usize) {
+        self.outcome.assert_none_lost();
+        let p95_max = P95_MAX.max(self.quiet.quantile(0.95) * SLOWER_MAX);
+        assert!(self.outcome.quantile(0.95) < p95_max, "{self}");
+        assert!(self.interruptions.len() >= interruptions, "{self}");
+        let is_good =
+            |one: &Interruption| one.margin > Duration::ZERO && one.serving_min >= serving_min;
+        assert!(self.interruptions.iter().all(is_good), "{self}");
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { capacity, quiet, sent, outcome, interruptions } = self;
+        let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| outcome.quantile(share));
+        write!(
+            f,
+            "{} answered, {} lost, p50 {p50:.1?}, p95 {p95:.1?} ({:.1?} before), p99 {p99:.1?}, at {:.0} of {capacity:.0} requests/s",
+            outcome.answered(),
+            outcome.lost.len(),
+            quiet.quantile(0.95),
+            capacity * UTILISATION,
+        )?;
+        for Interruption { machines, replaced, serving_min, margin } in interruptions {
+            write!(f, "; {machines} taken: replaced in {replaced:.1?}, left {margin:.1?} early, ")?;
+            write!(f, "{serving_min} serving at least")?;
+        }
+        write!(f, "; {sent} sent by then")
+    }
+}
+
+/// Scenario A.
+#[tokio::test(flavor = "multi_thread")]
+async fn scenario_a_machines_are_taken_one_two_and_three_at_a_time_and_no_request_is_lost() {
+    let play = Play {
+        pods: Pods::default(),
+        requests: 10_000,
+        concurrency: 2,
+        at_once: &[1, 2, 3],
+        lead: NOTICE,
+        sold_out: false,
+    };
+    let report = play.run("load").await;
+    println!("{report}");
+    report.assert_good(3, 5);
+}
+
+/// Scenario B.
+#[tokio::test(flavor = "multi_thread")]
+async fn scenario_b_pods_that_do_not_hear_sigterm_lose_no_request_and_leave_in_time() {
+    let play = Play {
+        pods: Pods { image: "stubborn", grace: 5, ..Pods::default() },
+        requests: 2000,
+        concurrency: 2,
+        at_once: &[2],
+        lead: NOTICE,
+        sold_out: false,
+    };
+    let report = play.run("stubborn").await;
+    println!("{report}");
+    report.assert_good(1, 5);
+}
+
+/// Scenario C: nothing can replace it in that time, so the pod goes before its replacement is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn scenario_c_a_notice_thirty_seconds_ahead_forces_the_pod_out_and_no_request_is_lost() {
+    let play = Play {
+        pods: Pods::default(),
+        requests: 2000,
+        concurrency: 2,
+        at_once: &[1],
+        lead: Duration::from_secs(30),
+        sold_out: true,
+    };
+    let report = play.run("late").await;
+    println!("{report}");
+    report.assert_good(1, 4);
+}
