@@ -130,7 +130,8 @@ impl Stage {
             let is_avoided = || async { Ok(self.avoids(&pods).await) };
             ground.until("the front to avoid the machines", is_avoided).await;
         };
-        let counted = ground.fewest_serving(async { tokio::join!(margin, replaced, avoided) });
+        let all = Box::pin(async { tokio::join!(margin, replaced, avoided) });
+        let counted = ground.fewest_serving(all);
         let (serving_min, (margin, replaced, ())) = counted.await;
         Interruption { machines: victims.len(), replaced, serving_min, margin }
     }
@@ -162,7 +163,7 @@ impl Stage {
             if load.is_over() || interruptions.len() >= play.rounds() {
                 break;
             }
-            interruptions.push(self.interrupt(count, play).await);
+            interruptions.push(Box::pin(self.interrupt(count, play)).await);
         }
         interruptions
     }
