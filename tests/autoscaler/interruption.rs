@@ -238,7 +238,7 @@ async fn scenario_a_machines_are_taken_one_two_and_three_at_a_time_and_no_reques
     let play = Play {
         pods: Pods::default(),
         requests: 10_000,
-        concurrency: 2,
+        concurrency: 4,
         at_once: &[1, 2, 3],
         lead: NOTICE,
         sold_out: false,
@@ -253,8 +253,8 @@ async fn scenario_a_machines_are_taken_one_two_and_three_at_a_time_and_no_reques
 async fn scenario_b_pods_that_do_not_hear_sigterm_lose_no_request_and_leave_in_time() {
     let play = Play {
         pods: Pods { image: "stubborn", grace: 5, ..Pods::default() },
-        requests: 2000,
-        concurrency: 2,
+        requests: 4000,
+        concurrency: 4,
         at_once: &[2],
         lead: NOTICE,
         sold_out: false,
@@ -269,8 +269,8 @@ async fn scenario_b_pods_that_do_not_hear_sigterm_lose_no_request_and_leave_in_t
 async fn scenario_c_a_notice_thirty_seconds_ahead_forces_the_pod_out_and_no_request_is_lost() {
     let play = Play {
         pods: Pods::default(),
-        requests: 2000,
-        concurrency: 2,
+        requests: 4000,
+        concurrency: 4,
         at_once: &[1],
         lead: Duration::from_secs(30),
         sold_out: true,

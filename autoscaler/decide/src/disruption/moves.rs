@@ -40,8 +40,29 @@ impl Moves {
         if let Some(at) = self.nodes.get(&node.name) {
             return Some(Reason::SurgedLately { node: node.name.clone(), at: *at });
         }
-        let at = self.offerings.get(&node.offering).filter(|at| **at <= node.launched_at)?;
+        // Launches are known to the second, and the replacement is bought at once.
+        let before = |at: &&Timestamp| at.as_second() <= node.launched_at.as_second();
+        let at = self.offerings.get(&node.offering).filter(before)?;
         let (node, offering) = (node.name.clone(), node.offering.clone());
         Some(Reason::LeftLately { node, offering, at: *at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::testing::{at, node, spot};
+
+    #[test]
+    fn who_was_bought_in_the_second_of_the_leaving_was_bought_since() {
+        let mut moves = Moves::default();
+        let left_at = at(100) + SignedDuration::from_millis(700);
+        moves.record(&node("left", spot("a"), at(0)), left_at);
+        let is_kept = |launched| moves.refusal(&node("heir", spot("a"), at(launched))).is_some();
+        assert!(is_kept(100), "launches are told in whole seconds");
+        assert!(is_kept(101));
+        assert!(!is_kept(99));
     }
 }
