@@ -138,6 +138,13 @@ pub enum NodePhase {
     Provisioning,
     /// Able to run pods.
     Ready,
+    /// It was able to run pods and is not heard of: it may come back.
+    Unready {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The cluster was told to end it, by us or by somebody else: it is on its way out, and billed until it is gone.
+    Leaving,
     /// Gone, and no longer billed.
     Ended {
         /// When billing ended.
@@ -301,6 +308,11 @@ impl Node {
     /// Able to run pods.
     pub fn is_ready(&self) -> bool {
         self.phase == NodePhase::Ready
+    }
+
+    /// On its way out already, whoever sent it.
+    pub fn is_leaving(&self) -> bool {
+        self.phase == NodePhase::Leaving
     }
 }
 

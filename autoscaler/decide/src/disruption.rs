@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::{
     moves::Moves,
-    policy::{DisruptionPolicy, OnInterruption, OnRebalance},
+    policy::{DisruptionPolicy, OnInterruption, Reaction},
 };
 use crate::{
     cluster::{CordonCause, Index, Node, NoticeKind, Observation, Pod, PodPhase, Workload},

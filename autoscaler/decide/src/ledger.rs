@@ -6,41 +6,53 @@
 //! launch, also where that was before the ledger was opened or while nobody looked. A node that is gone without a word
 //! is billed up to when it was seen last. What is in scope is nodes, and nothing else that a provider bills.
 
+mod days;
 mod exact;
+mod former;
 mod life;
 mod lines;
 mod occupancy;
 mod reconcile;
+mod rows;
+mod settled;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::life::FREE_BEFORE;
 use self::{
-    exact::Exact,
-    life::{End, Life, LifeKey},
-    lines::{Account, Sum},
+    days::{first_told, month_of},
+    exact::{Bill, Exact},
+    life::{Life, LifeKey},
+    settled::Settled,
 };
 pub use self::{
+    former::FormerLedger,
     lines::{LifeEnd, LifeLine, Line, SpendLine, Stretch},
     reconcile::{Difference, FeedRow, Reconciliation},
+    rows::Row,
 };
 use crate::{
-    cluster::{CapacityType, EndedBy, Index, Node, Observation, Offering, Workload},
+    cluster::{EndedBy, Index, Node, Observation, Offering, Workload},
     pairs,
     prices::PriceBook,
     units::{InstanceId, InstanceType, MicroUsd, Millis, NodeName},
 };
 
-/// A life that ended so long ago is no longer corrected: it is added to its offering's sum and forgotten.
+/// A life that ended so long ago is no longer corrected: it is added to the sums of its days and forgotten. What a life
+/// that goes on cost so long ago is settled likewise.
 const SETTLED_AFTER: Millis = Millis::from_secs(24 * 3600);
+/// A life without any price is kept for so long after its end, in case one becomes known: it is in no sum, and named.
+const KEPT_UNPRICED: Millis = Millis::from_secs(7 * 24 * 3600);
 /// An observation that is older than the last by less than this is late, and one that is older still was made by a clock
 /// that was set back.
 const LATE_MAX: Millis = Millis::from_secs(60);
+/// Between two observations there is less than this, unless nobody looked or a clock was set forward.
+const GAP_MAX: Millis = Millis::from_secs(3600);
 
 /// The lives of all nodes since the ledger was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,12 +60,13 @@ pub struct Ledger {
     opened_at: Option<Timestamp>,
     /// When the nodes were listed last.
     observed_at: Option<Timestamp>,
+    /// Since when the clock has only gone on.
+    steady_since: Option<Timestamp>,
     month: Option<Month>,
     serving_max: u32,
     #[serde(with = "pairs")]
     lives: BTreeMap<LifeKey, Life>,
-    #[serde(with = "pairs")]
-    settled: BTreeMap<Account, Sum>,
+    settled: Settled,
 }
 
 /// A calendar month, in UTC, as bills have it.
@@ -105,20 +118,24 @@ impl Ledger {
         let serving =
             |workload: &Workload| workload.replicas_wanted.0.min(index.ready(&workload.name));
         self.serving_max = self.serving_max.max(seen.workloads.iter().map(serving).sum());
-        let late = self.observed_at.is_some_and(|last| seen.at < last);
         let set_back = self.observed_at.is_some_and(|last| LATE_MAX.after(seen.at) < last);
+        let late = !set_back && self.observed_at.is_some_and(|last| seen.at < last);
+        let gap = self.observed_at.is_none_or(|last| GAP_MAX.after(last) < seen.at);
+        if set_back || gap {
+            self.steady_since = Some(seen.at);
+        }
         if set_back {
             self.lives.values_mut().for_each(|life| life.set_back(seen.at));
         }
         self.rename(seen);
         for node in &seen.nodes {
             let life = self.lives.entry(LifeKey::of(node)).or_insert_with(|| Life::new(node));
-            life.see(node, &index);
-            if !late || set_back {
+            life.see(node, &index, late);
+            if !late {
                 life.see_pods(node, &index);
             }
         }
-        if !late || set_back {
+        if !late {
             self.end_absent(seen);
             self.observed_at = Some(seen.at);
         }
@@ -154,66 +171,71 @@ impl Ledger {
         }
     }
 
-    /// Somebody tells how a node ended that is no longer listed. Until then its end is inferred.
-    pub fn end(&mut self, node: &NodeName, launched_at: Timestamp, at: Timestamp, by: EndedBy) {
-        let key = LifeKey { node: node.clone(), launched_at };
-        if let Some(life) = self.lives.get_mut(&key) {
-            life.ended = Some(End::told(at, by));
-        }
+    /// The machines that are no longer listed and of whose end nobody has told: it is inferred.
+    pub fn open_ends(&self) -> impl Iterator<Item = &InstanceId> {
+        let open = |life: &&Life| life.ended.is_some_and(|end| end.inferred);
+        self.lives.values().filter(open).filter_map(|life| life.instance.as_ref())
+    }
+
+    /// Somebody tells by whose hand one of these machines ended, and may be when. Whether there was one.
+    pub fn end(&mut self, instance: &InstanceId, at: Option<Timestamp>, by: EndedBy) -> bool {
+        let lives = self.lives.values_mut();
+        let mut its = lives.filter(|life| life.instance.as_ref() == Some(instance));
+        its.any(|life| life.tell(at, by))
     }
 
     fn begin_month(&mut self, prices: &PriceBook, now: Timestamp) {
         let begins = month_of(now);
         if self.month.is_none_or(|month| month.begins != begins) {
             let lives = self.lives.values().filter(|life| !life.is_free());
-            let before = lives.filter_map(|life| life.cost_before(prices, begins, now));
-            let settled = self.settled.values().map(Sum::net);
-            let before = before.map(|parts| parts.total()).chain(settled).sum();
-            self.month = Some(Month { begins, before });
+            let before = lives.filter_map(|life| life.bill_before(prices, begins, now));
+            let before: Exact = before.map(|bill| bill.spend()).sum();
+            self.month = Some(Month { begins, before: before + self.settled.net() });
         }
     }
 
     /// What was spent since the month began, in UTC, refunds taken off.
     pub fn spent_this_month(&self, prices: &PriceBook, now: Timestamp) -> MicroUsd {
-        let net: Exact = self.sums(prices, now).0.values().map(Sum::net).sum();
+        let lives = self.lives.values().filter(|life| !life.is_free());
+        let lives = lives.filter_map(|life| life.bill(prices, now));
+        let net = self.settled.net() + lives.map(|bill| bill.spend()).sum();
         let before = self.month.map_or_else(Exact::default, |month| month.before);
         net.less(before).rounded()
     }
 
+    /// What goes on is settled, and days are told together, only by a clock that has gone on for as long as that takes:
+    /// one that was set far ahead, and will be set back, costs nothing.
     fn settle(&mut self, prices: &PriceBook, now: Timestamp) {
         let settled = &mut self.settled;
         let long_ago = SETTLED_AFTER.before(now);
+        let steady = self.steady_since.is_some_and(|since| since <= long_ago);
+        let given_up = KEPT_UNPRICED.before(now);
         self.lives.retain(|_, life| {
-            let Some(end) = life.ended else {
-                life.fold(prices, long_ago);
-                return true;
+            let from = life.unsettled_from();
+            let bill = match life.ended {
+                None if steady => life.fold(prices, long_ago),
+                Some(end) if end.at_latest <= long_ago => life.bill(prices, now),
+                _ => None,
             };
-            let Some(cost) = life.cost(prices, now).filter(|_| end.at_latest <= long_ago) else {
-                return true;
-            };
-            settled.entry(Account::of(life)).or_default().add(life, &cost);
-            false
+            if let Some(bill) = &bill {
+                settled.add(life, (from, bill), now);
+            }
+            let Some(end) = life.ended else { return true };
+            bill.is_none() && !(steady && end.at_latest <= given_up)
         });
+        settled.roll_up(if steady { first_told(now) } else { Date::MIN });
     }
 
-    fn sums(&self, prices: &PriceBook, now: Timestamp) -> (BTreeMap<Account, Sum>, Vec<NodeName>) {
-        let mut sums = self.settled.clone();
-        let mut unpriced = vec![];
-        for (key, life) in &self.lives {
-            match life.cost(prices, now) {
-                Some(cost) => sums.entry(Account::of(life)).or_default().add(life, &cost),
-                None => unpriced.push(key.node.clone()),
-            }
-        }
-        (sums, unpriced)
+    /// Every life, and what it comes to.
+    fn bills(&self, prices: &PriceBook, now: Timestamp) -> Vec<(&LifeKey, &Life, Option<Bill>)> {
+        self.lives.iter().map(|(key, life)| (key, life, life.bill(prices, now))).collect()
     }
 
     /// The sums up to a moment.
     pub fn totals(&self, baseline: &Baseline, prices: &PriceBook, now: Timestamp) -> Totals {
-        let (sums, unpriced) = self.sums(prices, now);
+        let (lines, unpriced) = self.lines(prices, now);
         let (baseline, baseline_is) = self.baseline(baseline, prices, now);
-        let mut totals = Totals { baseline, baseline_is, unpriced, ..Totals::default() };
-        totals.lines = lines::lines(&sums);
+        let mut totals = Totals { baseline, baseline_is, lines, unpriced, ..Totals::default() };
         for line in &totals.lines {
             totals.spend = totals.spend.saturating_add(line.spend);
             totals.refund = totals.refund.saturating_add(line.refund);
@@ -231,7 +253,7 @@ impl Ledger {
 
     /// Prices before this moment are needed no more; none when no life is.
     pub fn unsettled_since(&self) -> Option<Timestamp> {
-        self.lives.values().map(Life::unfolded_from).min()
+        self.lives.values().map(Life::unsettled_from).min()
     }
 
     fn baseline(
@@ -242,10 +264,7 @@ impl Ledger {
     ) -> (MicroUsd, String) {
         let Baseline { instance_type, pods_max, nodes } = baseline;
         let opened_at = self.opened_at.unwrap_or(now);
-        // On-demand prices are the same in every zone of a region, so any zone will do.
-        let Some(offering) = prices.offerings().find(|known| {
-            &known.instance_type == instance_type && known.capacity_type == CapacityType::OnDemand
-        }) else {
+        let Some(offering) = prices.on_demand_of(instance_type) else {
             return (MicroUsd::ZERO, format!("unknown: {instance_type} has no on-demand price"));
         };
         let count = nodes.unwrap_or_else(|| self.serving_max.div_ceil((*pods_max).max(1)));
@@ -264,10 +283,4 @@ impl LifeKey {
     fn of(node: &Node) -> Self {
         Self { node: node.name.clone(), launched_at: node.launched_at }
     }
-}
-
-/// The first moment of the month, in UTC.
-fn month_of(now: Timestamp) -> Timestamp {
-    let day = now.to_zoned(TimeZone::UTC).date().first_of_month();
-    day.to_zoned(TimeZone::UTC).map_or(Timestamp::MIN, |first| first.timestamp())
 }

@@ -2,13 +2,21 @@
 //! million requests are expected to cost. What cannot be bought now is named with the reason.
 
 mod marks;
+mod size;
+#[cfg(test)]
+mod tests;
+mod traffic;
 
 use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::marks::Marks;
+pub use self::{
+    marks::Marks,
+    size::{Measured, Shape},
+    traffic::{Measurement, Rate, Source, Traffic, TrafficPolicy, Work, rates},
+};
 use crate::{
     cluster::{CapacityType, Offering},
     pairs,
@@ -25,7 +33,7 @@ pub struct Throughput(f64);
 pub struct Machine {
     /// The type.
     pub instance_type: InstanceType,
-    /// What it was measured to answer, with as many pods as it takes.
+    /// What it answers with as many pods as it takes: as it was calibrated, or as its traffic tells.
     pub throughput: Throughput,
     /// Pods that fit on it; at least 1.
     pub pods_max: u32,
@@ -36,6 +44,8 @@ pub struct Machine {
 pub struct OfferPolicy {
     /// The machine types that may be bought. Nothing else is.
     pub machines: Vec<Machine>,
+    /// When what their traffic tells counts more than what they were calibrated to.
+    pub traffic: TrafficPolicy,
     /// Interruptions per hour expected of a spot node of which nothing is known.
     pub interruptions_per_hour: f64,
     /// Interruptions per hour expected of a spot node of that offering, where something is known of it, for instance
@@ -48,6 +58,8 @@ pub struct OfferPolicy {
     pub mark_half_life_ms: Millis,
     /// An offering with more bad marks than this is left alone.
     pub marks_max: f64,
+    /// What a rebalance recommendation counts as a bad mark, where an interruption counts 1.
+    pub rebalance_mark: f64,
 }
 
 /// Something that can be bought now.
@@ -119,6 +131,7 @@ impl Default for OfferPolicy {
     fn default() -> Self {
         Self {
             machines: vec![],
+            traffic: TrafficPolicy::default(),
             // 15 % a month, the middle of what EC2's Spot Instance Advisor lists for small GPU types.
             interruptions_per_hour: 0.0002,
             prior: BTreeMap::new(),
@@ -127,6 +140,8 @@ impl Default for OfferPolicy {
             mark_half_life_ms: Millis::from_secs(1800),
             // One interruption counts 1, so that it is avoided for one half-life, and two for two.
             marks_max: 0.5,
+            // A weaker sign than a loss, which wears off sooner.
+            rebalance_mark: 0.75,
         }
     }
 }
@@ -135,6 +150,16 @@ impl OfferPolicy {
     /// The machine of that type, if it may be bought.
     pub fn machine(&self, instance_type: &InstanceType) -> Option<&Machine> {
         self.machines.iter().find(|machine| &machine.instance_type == instance_type)
+    }
+
+    /// The same, with what counts of the machines' throughput.
+    pub fn with_rates(&self, rates: &[Rate]) -> Self {
+        let mut policy = self.clone();
+        for machine in &mut policy.machines {
+            let rate = rates.iter().find(|rate| rate.instance_type == machine.instance_type);
+            machine.throughput = rate.map_or(machine.throughput, |rate| rate.per_second);
+        }
+        policy
     }
 
     /// What an hour of a pod's work is expected to cost, interruptions counted in, as the price of a machine that lets
@@ -286,92 +311,5 @@ impl TryFrom<f64> for Throughput {
 impl From<Throughput> for f64 {
     fn from(throughput: Throughput) -> Self {
         throughput.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{at, on_demand, spot};
-
-    fn policy() -> OfferPolicy {
-        let machine = |name: &str, rps| Machine {
-            instance_type: name.parse().unwrap(),
-            throughput: Throughput::try_from(rps).unwrap(),
-            pods_max: 1,
-        };
-        let machines = vec![machine("g4dn.xlarge", 400.0), machine("c7i.large", 40.0)];
-        OfferPolicy { machines, ..OfferPolicy::default() }
-    }
-
-    fn cpu(zone: &str) -> Offering {
-        Offering { instance_type: "c7i.large".parse().unwrap(), ..spot(zone) }
-    }
-
-    fn market(prices: &[(Offering, &str)]) -> BTreeMap<Offering, UsdPerHour> {
-        prices.iter().map(|(offering, price)| (offering.clone(), price.parse().unwrap())).collect()
-    }
-
-    fn names(ranking: &Ranking) -> Vec<String> {
-        ranking.offers.iter().map(|offer| offer.offering.to_string()).collect()
-    }
-
-    #[test]
-    fn work_per_dollar_ranks_and_not_the_price_alone() {
-        let prices = [(spot("a"), "0.20"), (cpu("a"), "0.019"), (on_demand("a"), "0.526")];
-        let ranking = rank(&policy(), &market(&prices), &Marks::default(), at(0));
-        let expected =
-            ["spot c7i.large in a", "spot g4dn.xlarge in a", "on-demand g4dn.xlarge in a"];
-        assert_eq!(names(&ranking), expected);
-        // 0.526 $/h at 400/s: 0.6944 h for a million
-        let dearest = ranking.best(CapacityType::OnDemand).unwrap();
-        assert_eq!(dearest.per_million_requests, MicroUsd(365_278));
-    }
-
-    #[test]
-    fn an_offering_that_was_lost_is_left_alone_and_comes_back() {
-        let prices = market(&[(spot("a"), "0.20"), (spot("b"), "0.21")]);
-        let mut marks = Marks::default();
-        marks.add(&spot("a"), 1.0, Millis::from_secs(1800), at(0));
-        let best = |now| rank(&policy(), &prices, &marks, now).offers[0].offering.zone.to_string();
-        assert_eq!(best(at(0)), "b");
-        assert_eq!(best(at(1799)), "b");
-        let excluded = rank(&policy(), &prices, &marks, at(0)).excluded;
-        assert_eq!(excluded, [(spot("a"), Exclusion::BadLately { until: at(1800) })]);
-        assert_eq!(names(&rank(&policy(), &prices, &marks, at(1801))).len(), 2);
-        assert_eq!(best(at(20 * 3600)), "a", "in the end the price decides again");
-    }
-
-    #[test]
-    fn on_demand_is_never_left_alone_but_goes_last() {
-        let prices = market(&[(on_demand("a"), "0.526"), (on_demand("b"), "0.6")]);
-        let mut marks = Marks::default();
-        marks.add(&on_demand("a"), 1.0, Millis::from_secs(1800), at(0));
-        let ranking = rank(&policy(), &prices, &marks, at(0));
-        let expected = ["on-demand g4dn.xlarge in b", "on-demand g4dn.xlarge in a"];
-        assert_eq!(names(&ranking), expected);
-    }
-
-    #[test]
-    fn spot_that_is_dearer_than_on_demand_is_not_bought() {
-        let prices = market(&[(spot("a"), "0.53"), (on_demand("a"), "0.526")]);
-        let ranking = rank(&policy(), &prices, &Marks::default(), at(0));
-        assert_eq!(names(&ranking), ["on-demand g4dn.xlarge in a"]);
-        assert_eq!(ranking.excluded[0].1.kind(), "dearer-than-on-demand");
-    }
-
-    #[test]
-    fn a_type_that_was_not_measured_is_not_bought() {
-        let odd = Offering { instance_type: "p5.48xlarge".parse().unwrap(), ..spot("a") };
-        let ranking = rank(&policy(), &market(&[(odd, "0.01")]), &Marks::default(), at(0));
-        assert!(ranking.offers.is_empty());
-        assert_eq!(ranking.excluded[0].1, Exclusion::NotAllowed);
-    }
-
-    #[test]
-    fn throughput_is_a_number_above_zero() {
-        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(Throughput::try_from(wrong).is_err(), "{wrong} was accepted");
-        }
     }
 }

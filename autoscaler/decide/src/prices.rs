@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cluster::Offering,
+    cluster::{CapacityType, Offering},
     pairs,
-    units::{Millis, UsdPerHour},
+    units::{InstanceType, Millis, UsdPerHour},
 };
 
 /// Price changes of each offering, oldest first.
@@ -76,6 +76,20 @@ impl PriceBook {
     /// The changes of an offering, oldest first.
     pub fn changes(&self, offering: &Offering) -> &[PriceChange] {
         self.series.get(offering).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the same machine is on demand. That costs the same in every zone of a region, so any zone will do.
+    pub fn on_demand(&self, offering: &Offering) -> Option<&Offering> {
+        let there = Offering { capacity_type: CapacityType::OnDemand, ..offering.clone() };
+        let there = self.series.get_key_value(&there).map(|(known, _)| known);
+        there.or_else(|| self.on_demand_of(&offering.instance_type))
+    }
+
+    /// What a machine type is on demand, in any zone.
+    pub fn on_demand_of(&self, instance_type: &InstanceType) -> Option<&Offering> {
+        self.offerings().find(|known| {
+            &known.instance_type == instance_type && known.capacity_type == CapacityType::OnDemand
+        })
     }
 
     /// Every offering with a price.

@@ -11,6 +11,7 @@
 //! What a pool requires is never touched: a change of that makes the provisioner replace the nodes that it has. A change
 //! that is small is not told, and a pool is left alone for a while after each change.
 
+mod buys;
 mod overlays;
 mod pools;
 

@@ -4,7 +4,7 @@
 mod newtype;
 mod span;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,10 @@ amount!(
 amount!(
     /// A span of time, or a point on a clock with an arbitrary origin, in milliseconds.
     Millis(u64), " ms"
+);
+amount!(
+    /// Processors in thousandths, as Kubernetes counts them.
+    MilliCpus(u32), "m"
 );
 amount!(
     /// Money in millionths of a US dollar; negative for refunds.
@@ -112,15 +116,45 @@ impl FromStr for UsdPerHour {
     /// Decimal dollars, as EC2 spells them (`"0.526000"`); digits past the sixth decimal are cut.
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let refuse = || UnitError::new(text, "a price in US dollars per hour, such as 0.526");
-        let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
-        let all_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-        if (whole.is_empty() && fraction.is_empty()) || !all_digits(whole) || !all_digits(fraction)
-        {
-            return Err(refuse());
-        }
-        let micros: String = fraction.chars().chain("000000".chars()).take(6).collect();
-        format!("{whole}{micros}").parse().map(Self).map_err(|_| refuse())
+        micros(text).map(Self).ok_or_else(refuse)
     }
+}
+
+impl FromStr for MicroUsd {
+    type Err = UnitError;
+
+    /// Decimal dollars, none owed; digits past the sixth decimal are cut.
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let refuse = || UnitError::new(text, "an amount of US dollars, such as 180 or 12.50");
+        let amount = micros(text).and_then(|micros| micros.try_into().ok());
+        amount.map(Self).ok_or_else(refuse)
+    }
+}
+
+impl FromStr for MilliCpus {
+    type Err = UnitError;
+
+    /// As Kubernetes spells them: `500m`, `2`, `0.5`.
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let millis = match text.trim().strip_suffix('m') {
+            Some(millis) if millis.bytes().all(|b| b.is_ascii_digit()) => millis.parse().ok(),
+            Some(_) => None,
+            None => micros(text).and_then(|micros| u32::try_from(micros / 1000).ok()),
+        };
+        let refuse = || UnitError::new(text, "an amount of processors above 0, such as 500m or 2");
+        millis.filter(|millis| *millis > 0).map(Self).ok_or_else(refuse)
+    }
+}
+
+/// The millionths of a decimal number.
+fn micros(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let all_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    if (whole.is_empty() && fraction.is_empty()) || !all_digits(whole) || !all_digits(fraction) {
+        return None;
+    }
+    let micros: String = fraction.chars().chain("000000".chars()).take(6).collect();
+    format!("{whole}{micros}").parse().ok()
 }
 
 bounded!(
@@ -197,7 +231,7 @@ name!(
 impl NodeName {
     /// A name from its parts, for a node that we name ourselves.
     pub(crate) fn numbered(prefix: impl fmt::Display, moment: i64, number: u32) -> Self {
-        Self(format!("{prefix}-{moment}-{number}"))
+        Self(format!("{prefix}-{moment}-{number}").into())
     }
 }
 
@@ -214,6 +248,16 @@ mod tests {
         assert_eq!(micros(".5"), Ok(500_000));
         for wrong in ["", ".", "-1", "1e3", "NaN", "0,5", "99999999999999999999"] {
             assert!(micros(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn processors_are_read_as_kubernetes_spells_them() {
+        for (text, millis) in [("500m", 500), ("2", 2000), ("0.5", 500), ("1.25", 1250)] {
+            assert_eq!(text.parse(), Ok(MilliCpus(millis)), "{text}");
+        }
+        for wrong in ["", "m", "0", "0m", "-1", "1.5m", "+1m", "2k"] {
+            assert!(wrong.parse::<MilliCpus>().is_err(), "{wrong:?} was accepted");
         }
     }
 

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    exact::{Exact, Parts},
+    days::{by_day, first_told},
+    exact::{Bill, Exact, Usage},
     occupancy::{Occupancy, Serving, serving},
 };
 use crate::{
@@ -35,16 +36,16 @@ pub(super) struct Life {
     pub(super) billed_from: Timestamp,
     pub(super) ended: Option<End>,
     /// When the provider said it would take the node.
-    deadline: Option<Timestamp>,
-    occupancy: Occupancy,
-    /// What it cost up to a moment long ago; that is no longer corrected.
+    pub(super) deadline: Option<Timestamp>,
+    pub(super) occupancy: Occupancy,
+    /// What it cost up to a moment long ago: that is among the sums, and no longer corrected.
     pub(super) folded: Option<Folded>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Folded {
     pub(super) until: Timestamp,
-    pub(super) parts: Parts,
+    pub(super) spend: Exact,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +54,7 @@ pub(super) struct End {
     /// It may have lived so long: later than `at` only where the end was not seen.
     pub(super) at_latest: Timestamp,
     pub(super) by: EndedBy,
-    /// The node was no longer listed; had it been listed as ended, that would have been believed instead.
+    /// The node was no longer listed, and nobody has told why: whoever does is believed instead.
     pub(super) inferred: bool,
 }
 
@@ -77,13 +78,17 @@ impl Life {
         }
     }
 
-    /// Takes note of the node as it is listed.
-    pub(super) fn see(&mut self, node: &Node, index: &Index<'_>) {
+    /// Takes note of the node as it is listed, or was in a look that is late.
+    pub(super) fn see(&mut self, node: &Node, index: &Index<'_>, is_late: bool) {
         match node.phase {
             NodePhase::Ended { at, by } => self.ended = Some(End::told(at, by)),
-            NodePhase::Provisioning | NodePhase::Ready => {
-                // It was missing from a list by mistake, and lives.
-                self.ended = self.ended.filter(|end| !end.inferred);
+            NodePhase::Provisioning
+            | NodePhase::Ready
+            | NodePhase::Unready { .. }
+            | NodePhase::Leaving => {
+                // It was missing from a list, or said to have ended, by mistake, and lives. Only a look that is late may
+                // know less than whoever told of its end.
+                self.ended = self.ended.filter(|end| is_late && !end.inferred);
             }
         }
         self.billed_from = self.billed_from.min(node.launched_at);
@@ -104,8 +109,6 @@ impl Life {
     /// The clock was set back to this: what was noted after is forgotten.
     pub(super) fn set_back(&mut self, now: Timestamp) {
         self.occupancy.forget_after(now);
-        // Its price history is known still; who was there is not, and then nobody was.
-        self.folded = self.folded.take().filter(|folded| folded.until <= now);
     }
 
     /// The node is no longer listed, and nobody said why: it was listed last at a moment. The provider is believed to
@@ -121,54 +124,82 @@ impl Life {
         self.ended = Some(End { at, at_latest: now, by, inferred: true });
     }
 
-    /// What it cost up to a moment, before a refund; unknown without any price.
-    pub(super) fn cost(&self, prices: &PriceBook, now: Timestamp) -> Option<Parts> {
-        self.cost_until(prices, self.billed_until(now))
+    /// Somebody tells of an end that is inferred so far. Without a time it stays where it was inferred.
+    pub(super) fn tell(&mut self, at: Option<Timestamp>, by: EndedBy) -> bool {
+        let Some(guessed) = self.ended.filter(|end| end.inferred) else {
+            return false;
+        };
+        self.ended = Some(match at {
+            Some(at) => End::told(at.max(self.billed_from), by),
+            None => End { by, inferred: false, ..guessed },
+        });
+        true
     }
 
-    /// What of that was spent before a moment.
-    pub(super) fn cost_before(
+    /// What it comes to up to a moment, without what is among the sums already; unknown without any price.
+    pub(super) fn bill(&self, prices: &PriceBook, now: Timestamp) -> Option<Bill> {
+        self.bill_until(prices, self.billed_until(now))
+    }
+
+    /// What of that was before a moment.
+    pub(super) fn bill_before(
         &self,
         prices: &PriceBook,
         at: Timestamp,
         now: Timestamp,
-    ) -> Option<Parts> {
-        self.cost_until(prices, self.billed_until(now).min(at))
+    ) -> Option<Bill> {
+        self.bill_until(prices, self.billed_until(now).min(at))
     }
 
-    fn cost_until(&self, prices: &PriceBook, until: Timestamp) -> Option<Parts> {
+    fn bill_until(&self, prices: &PriceBook, until: Timestamp) -> Option<Bill> {
         if prices.changes(&self.offering).is_empty() {
             return None;
         }
-        let mut parts = self.folded.as_ref().map(|folded| folded.parts.clone()).unwrap_or_default();
-        let from = self.unfolded_from();
+        let from = self.unsettled_from();
         // It served nobody after its end, though the last minute is billed whole.
         let served_until = self.ended.map_or(until, |end| end.at.clamp(from.min(until), until));
-        let mut bill = |from, to, serving: &Serving| {
-            let stretches = prices.stretches(&self.offering, from, to);
-            parts.share(stretches.map(Exact::of).sum(), serving);
+        let list = prices.on_demand(&self.offering);
+        let cost = |offering: &Offering, from, to| -> Exact {
+            prices.stretches(offering, from, to).map(Exact::of).sum()
+        };
+        let (mut bill, first) = (Bill::default(), first_told(until));
+        let mut enter = |from, to, serving: &Serving| {
+            for (from, to, day) in by_day(from, to, first) {
+                let usage = Usage {
+                    hours: Some(Exact::hours(Millis::between(from, to))),
+                    spend: cost(&self.offering, from, to),
+                    list: list.map(|list| cost(list, from, to)),
+                };
+                bill.share(day, usage, serving);
+            }
         };
         for (from, to, serving) in self.occupancy.stretches(from, served_until) {
-            bill(from, to, &serving);
+            enter(from, to, &serving);
         }
-        bill(served_until.max(from), until, &Serving::new());
-        Some(parts)
+        enter(served_until.max(from), until, &Serving::new());
+        Some(bill)
     }
 
     /// Since when its cost is worked out anew.
-    pub(super) fn unfolded_from(&self) -> Timestamp {
-        self.folded.as_ref().map_or(self.billed_from, |folded| folded.until)
+    pub(super) fn unsettled_from(&self) -> Timestamp {
+        self.folded.map_or(self.billed_from, |folded| folded.until)
     }
 
-    /// Settles what it cost up to a moment long ago, so that a long life is not remembered change by change.
-    pub(super) fn fold(&mut self, prices: &PriceBook, until: Timestamp) {
-        if FOLD_STEP.after(self.unfolded_from()) > until {
-            return;
+    /// What it comes to up to a moment long ago, if that is enough to be settled: so that a long life is not remembered
+    /// change by change. From then on it is to be among the sums.
+    pub(super) fn fold(&mut self, prices: &PriceBook, until: Timestamp) -> Option<Bill> {
+        if FOLD_STEP.after(self.unsettled_from()) > until {
+            return None;
         }
-        if let Some(parts) = self.cost_until(prices, until) {
-            self.folded = Some(Folded { until, parts });
-            self.occupancy.forget_before(until);
-        }
+        let bill = self.bill_until(prices, until)?;
+        self.folded = Some(Folded { until, spend: self.folded_spend() + bill.spend() });
+        self.occupancy.forget_before(until);
+        Some(bill)
+    }
+
+    /// What of its cost is among the sums.
+    pub(super) fn folded_spend(&self) -> Exact {
+        self.folded.map(|folded| folded.spend).unwrap_or_default()
     }
 
     /// Whole seconds are billed, and 60 at least; while the node lives, what has passed.
@@ -181,10 +212,13 @@ impl Life {
         whole_seconds.max(BILLED_AT_LEAST).after(self.billed_from)
     }
 
-    /// Did the provider take it in its first hour?
+    /// Did the provider take it in its first hour? Where it told neither when nor by which deadline, that must have been
+    /// within the hour at the latest.
     pub(super) fn is_free(&self) -> bool {
+        let in_time = |at| Millis::between(self.billed_from, at) < FREE_BEFORE;
         let spot = self.offering.capacity_type == CapacityType::Spot;
         let taken = self.ended.filter(|end| end.by == EndedBy::Provider);
-        spot && taken.is_some_and(|end| Millis::between(self.billed_from, end.at) < FREE_BEFORE)
+        let known = |end: &End| in_time(if end.inferred { end.at } else { end.at_latest });
+        spot && taken.is_some_and(|end| in_time(end.at) && known(&end))
     }
 }

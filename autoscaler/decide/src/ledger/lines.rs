@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    exact::{Exact, Parts, Rounding},
+    Ledger,
+    exact::Rounding,
     life::{Life, LifeKey},
+    settled::{Account, Sum},
 };
 use crate::{
     cluster::{EndedBy, Offering},
@@ -89,55 +91,42 @@ pub struct Stretch {
     pub price: UsdPerHour,
 }
 
-/// What is summed apart.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Account {
-    pool: Option<PoolName>,
-    offering: Offering,
-}
+/// The pool, the offering and the workload that a sum is of.
+type Payer<'a> = (Option<&'a PoolName>, &'a Offering, Option<&'a WorkloadName>);
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Sum {
-    spend: Parts,
-    refund: Parts,
-}
-
-impl Account {
-    pub(super) fn of(life: &Life) -> Self {
-        Self { pool: life.pool.clone(), offering: life.offering.clone() }
-    }
-}
-
-impl Sum {
-    pub(super) fn add(&mut self, life: &Life, cost: &Parts) {
-        self.spend += cost;
-        if life.is_free() {
-            self.refund += cost;
+impl Ledger {
+    /// The sums of all days, rounded so that they add up, and the nodes without a price.
+    pub(super) fn lines(
+        &self,
+        prices: &PriceBook,
+        now: Timestamp,
+    ) -> (Vec<SpendLine>, Vec<NodeName>) {
+        let bills = self.bills(prices, now);
+        let mut sums = BTreeMap::<Payer<'_>, Sum>::new();
+        for (Account { pool, offering, workload, .. }, sum) in self.settled.sums() {
+            sums.entry((pool.as_ref(), offering, workload.as_ref())).or_default().add(*sum);
         }
-    }
-
-    /// What is billed.
-    pub(super) fn net(&self) -> Exact {
-        self.spend.total().less(self.refund.total())
-    }
-}
-
-/// The lines of all sums, rounded so that they add up.
-pub(super) fn lines(sums: &BTreeMap<Account, Sum>) -> Vec<SpendLine> {
-    let (mut spend, mut refund) = (Rounding::default(), Rounding::default());
-    let mut lines = vec![];
-    for (Account { pool, offering }, sum) in sums {
-        for workload in sum.spend.workloads() {
-            lines.push(SpendLine {
-                pool: pool.clone(),
-                offering: offering.clone(),
-                workload: workload.cloned(),
-                spend: spend.next(sum.spend.get(workload)),
-                refund: refund.next(sum.refund.get(workload)),
-            });
+        let mut unpriced = vec![];
+        for (key, life, bill) in &bills {
+            let Some(bill) = bill else {
+                unpriced.push(key.node.clone());
+                continue;
+            };
+            for (_, workload, usage) in bill.parts() {
+                let payer = (life.pool.as_ref(), &life.offering, workload);
+                sums.entry(payer).or_default().add(Sum::of(usage, life.is_free()));
+            }
         }
+        let (mut spend, mut refund) = (Rounding::default(), Rounding::default());
+        let lines = sums.into_iter().map(|((pool, offering, workload), sum)| SpendLine {
+            pool: pool.cloned(),
+            offering: offering.clone(),
+            workload: workload.cloned(),
+            spend: spend.next(sum.usage.spend),
+            refund: refund.next(sum.refund),
+        });
+        (lines.collect(), unpriced)
     }
-    lines
 }
 
 pub(super) fn life_line(
@@ -146,9 +135,9 @@ pub(super) fn life_line(
     prices: &PriceBook,
     now: Timestamp,
 ) -> LifeLine {
-    let cost = life.cost(prices, now).map(|parts| parts.total().rounded());
-    let earlier = life.folded.as_ref().map(|folded| folded.parts.total().rounded());
-    let mut from = life.unfolded_from();
+    let earlier = life.folded_spend();
+    let cost = life.bill(prices, now).map(|bill| (earlier + bill.spend()).rounded());
+    let mut from = life.unsettled_from();
     let until = life.billed_until(now);
     let stretches = prices.stretches(&life.offering, from, until).map(|(span, price)| {
         let stretch = Stretch { from, to: span.after(from), price };
@@ -168,7 +157,7 @@ pub(super) fn life_line(
             by: end.by,
             inferred: end.inferred,
         }),
-        earlier: earlier.unwrap_or_default(),
+        earlier: earlier.rounded(),
         refund: cost.filter(|_| life.is_free()).unwrap_or_default(),
         cost,
     }

@@ -1,7 +1,10 @@
 //! The ledger held against what the provider charged, row by row of its own spot data feed ("Track your Spot Instance
 //! costs using the Spot Instance data feed"): one row for each machine and hour, or part of an hour.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -82,6 +85,37 @@ pub enum Difference {
         /// What the feed has.
         feed: MicroUsd,
     },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownInstance { instance, feed } => write!(
+                f,
+                "{instance} is charged with ${:.6} and is none of the lives that are still told one by one",
+                feed.as_usd()
+            ),
+            Self::MissingInFeed { instance, node } => {
+                write!(f, "{instance} ({node}) ran in these hours and is not charged")
+            }
+            Self::Price { instance, at, ledger, feed } => {
+                let ledger = ledger.map(|price| format!("${:.6}", price.as_usd()));
+                let ledger = ledger.as_deref().unwrap_or("unknown");
+                let feed = feed.as_usd();
+                write!(
+                    f,
+                    "an hour of {instance} at {at:.0} is {ledger} to the ledger and ${feed:.6} to the feed"
+                )
+            }
+            Self::Charge { instance, hour, ledger, feed } => {
+                let (ledger, feed) = (ledger.as_usd(), feed.as_usd());
+                write!(
+                    f,
+                    "{instance} in the hour from {hour:.0} cost ${ledger:.6} by the ledger and ${feed:.6} by the feed"
+                )
+            }
+        }
+    }
 }
 
 impl Ledger {

@@ -1,5 +1,6 @@
 //! Known timelines against sums worked out by hand, and what must not change a sum.
 
+mod days;
 mod workloads;
 
 use proptest::prelude::*;
@@ -103,6 +104,21 @@ fn a_node_missing_from_one_list_by_mistake_lives_on() {
 }
 
 #[test]
+fn an_end_that_was_told_by_mistake_is_taken_back_unless_the_look_is_late() {
+    let spend_after = |second| {
+        let one = node("one", spot("a"), at(0));
+        let mut ledger = Ledger::default();
+        ledger.observe(&seen(at(70), vec![one.clone()]), &prices());
+        ledger.observe(&seen(at(70), vec![ended(one.clone(), at(70), EndedBy::Us)]), &prices());
+        ledger.observe(&seen(at(second), vec![one]), &prices());
+        totals(&ledger, 80).spend
+    };
+    assert_eq!(spend_after(71), MicroUsd(8000));
+    assert_eq!(spend_after(69), MicroUsd(7000), "whoever told of the end knew more");
+    assert_eq!(spend_after(5), MicroUsd(8000), "the clock was set back");
+}
+
+#[test]
 fn a_name_used_twice_is_two_lives() {
     let mut ledger = Ledger::default();
     let first = ended(node("n", spot("a"), at(0)), at(60), EndedBy::Us);
@@ -201,4 +217,19 @@ fn a_price_beyond_all_measure_does_not_overflow() {
     let mut ledger = Ledger::default();
     ledger.observe(&seen(at(0), vec![node("n", spot("a"), Timestamp::MIN)]), &book);
     assert_eq!(ledger.totals(&baseline(None), &book, Timestamp::MAX).spend, MicroUsd(i64::MAX));
+}
+
+#[test]
+fn a_life_without_any_price_is_let_go_a_week_after_its_end() {
+    const HOUR: i64 = 3600;
+    let mut ledger = Ledger::default();
+    ledger.observe(&seen(at(0), vec![node("n", spot("unpriced"), at(0))]), &prices());
+    for hour in 1..=7 * 24 {
+        ledger.observe(&seen(at(hour * HOUR), vec![]), &prices());
+    }
+    assert_eq!(totals(&ledger, 0).unpriced.len(), 1, "it is named");
+    for hour in 7 * 24 + 1..=8 * 24 + 1 {
+        ledger.observe(&seen(at(hour * HOUR), vec![]), &prices());
+    }
+    assert_eq!(totals(&ledger, 0).unpriced, []);
 }

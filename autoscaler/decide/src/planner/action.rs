@@ -10,7 +10,7 @@ use super::Reason;
 use crate::{
     cluster::{CordonCause, Notice, Observation, Offering, PodPhase},
     fleet::Split,
-    offers::Ranking,
+    offers::{Ranking, Rate},
     units::{NodeName, PodName, PoolName, UsdPerHour, WorkloadName},
 };
 
@@ -139,12 +139,17 @@ pub struct Plan {
     pub noticed: Vec<Notice>,
     /// The spot and on-demand capacity that is aimed at.
     pub split: Split,
+    /// What machines are taken to answer, and how that is known.
+    pub rates: Vec<Rate>,
     /// What could be bought, and what could not.
     pub ranking: Ranking,
     /// Why something that could have been done was not.
     pub refused: Vec<Reason>,
     /// The next moment at which time alone changes the plan.
     pub wait_until: Option<Timestamp>,
+    /// When a deadline forces the next pod out, if it has not gone by then. Nothing else may take so long that this is late.
+    #[serde(default)]
+    pub forced_at: Option<Timestamp>,
 }
 
 // === impl Action ===

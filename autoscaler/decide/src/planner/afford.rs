@@ -42,7 +42,8 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// The pools in which even the cheapest is too dear for the budget.
+    /// The pools in which even the cheapest is too dear for the budget. One that is open is not closed because we do not
+    /// know what was spent.
     pub(super) fn unaffordable(
         &self,
         provisioner: &'a Provisioner,
@@ -53,7 +54,9 @@ impl<'a> Draft<'a> {
         };
         let refusal = |pool: &'a Pool| {
             let allowance: &Allowance = self.allowance.as_ref()?;
-            Some((&pool.name, allowance.refusal(cheapest(pool)?)?))
+            let reason = allowance.refusal(cheapest(pool)?)?;
+            let stays_open = matches!(reason, Reason::SpendUnknown { .. }) && !pool.closed;
+            (!stays_open).then_some((&pool.name, reason))
         };
         provisioner.pools.iter().filter_map(refusal).collect()
     }

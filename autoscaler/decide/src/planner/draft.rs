@@ -14,9 +14,6 @@ use crate::{
     units::{Millis, NodeName},
 };
 
-/// A recommendation is a weaker sign than a loss, and wears off sooner.
-const REBALANCE_WEIGHT: f64 = 0.75;
-
 pub(super) struct Draft<'a> {
     pub(super) policy: &'a Policy,
     pub(super) snapshot: &'a Snapshot,
@@ -73,7 +70,9 @@ impl<'a> Draft<'a> {
             };
             let (known, weight) = match notice.kind {
                 NoticeKind::Interruption { .. } => (&mut self.memory.interrupted, 1.0),
-                NoticeKind::Rebalance => (&mut self.memory.rebalanced, REBALANCE_WEIGHT),
+                NoticeKind::Rebalance => {
+                    (&mut self.memory.rebalanced, self.policy.offers.rebalance_mark)
+                }
                 // It says nothing about the offering.
                 NoticeKind::Maintenance { .. } => continue,
             };
@@ -110,6 +109,7 @@ impl<'a> Draft<'a> {
         }
         self.plan.refused.extend(due.refused);
         self.wait(due.wait_until);
+        self.plan.forced_at = due.wait_until;
         let advised = |drain: &&Drain<'_>| {
             let begins = drain.node.cordoned.is_none() && drain.extent != Extent::Cordon;
             begins && drain.cause == Cause::Rebalance
@@ -162,7 +162,9 @@ fn usable<'a>(seen: &'a Observation, memory: &Memory, drains: &[Drain<'a>]) -> V
         _ => None,
     });
     let leaves: BTreeSet<&NodeName> = drained.chain(given_back).collect();
-    seen.nodes.iter().filter(|node| node.is_alive() && !leaves.contains(&node.name)).collect()
+    let stays =
+        |node: &&Node| node.is_alive() && !node.is_leaving() && !leaves.contains(&node.name);
+    seen.nodes.iter().filter(stays).collect()
 }
 
 fn taken_by_provider(node: &Node) -> Option<Notice> {

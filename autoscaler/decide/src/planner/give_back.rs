@@ -12,9 +12,6 @@ use crate::{
     units::Millis,
 };
 
-/// A provider may be late. After so long past its own deadline it is no longer waited for.
-const OVERDUE_AFTER: Millis = Millis::from_secs(300);
-
 impl Draft<'_> {
     /// Gives nodes back.
     pub(super) fn give_back(&mut self) {
@@ -40,16 +37,16 @@ impl Draft<'_> {
     fn give_back_drained(&mut self, drain: &Drain<'_>) {
         let node = drain.node;
         // Until it is cordoned a pod may still be placed there.
-        if node.cordoned.is_none() || !self.is_empty(node) {
+        if node.cordoned.is_none() || node.is_leaving() || !self.is_empty(node) {
             return;
         }
         let name = node.name.clone();
-        let free_if_left = drain.deadline().filter(|deadline| is_free_if_left(node, *deadline));
-        if let Some(deadline) = free_if_left
-            && self.now() < OVERDUE_AFTER.after(deadline)
+        let overdue_after = self.policy.refund_wait_ms;
+        if let Some(deadline) = self.free_if_left(drain)
+            && self.now() < overdue_after.after(deadline)
         {
             self.refuse(Reason::RefundAhead { node: name, deadline });
-            self.wait(Some(OVERDUE_AFTER.after(deadline)));
+            self.wait(Some(overdue_after.after(deadline)));
         } else {
             let reasons = vec![drain.reason(self.now()), Reason::Drained { node: name }];
             self.terminate(node, reasons);
@@ -60,8 +57,7 @@ impl Draft<'_> {
     /// would consolidate.
     pub(super) fn protect(&mut self) {
         for drain in self.drains.clone() {
-            let free_if_left =
-                drain.deadline().filter(|deadline| is_free_if_left(drain.node, *deadline));
+            let free_if_left = self.free_if_left(&drain);
             if let Some(deadline) = free_if_left.filter(|_| !drain.node.protected) {
                 let node = drain.node.name.clone();
                 self.step(Step {
@@ -73,16 +69,42 @@ impl Draft<'_> {
         }
     }
 
-    /// Gives up a machine that did not become ready. Is it late?
+    /// When the provider will take this node, if its first hour is still free then and is worth waiting for.
+    fn free_if_left(&self, drain: &Drain<'_>) -> Option<Timestamp> {
+        let Node { offering, launched_at, .. } = drain.node;
+        let sought = self.policy.refund_wait_ms > Millis::ZERO;
+        let free = |deadline: &Timestamp| Millis::between(*launched_at, *deadline) < FREE_BEFORE;
+        let spot = offering.capacity_type == CapacityType::Spot;
+        drain.deadline().filter(|deadline| sought && spot && free(deadline))
+    }
+
+    /// Gives up a machine that did not become ready, or has not been heard of for as long. Is it one?
     fn give_up(&mut self, node: &Node) -> bool {
-        let waited_ms = Millis::between(node.launched_at, self.now());
-        let late = node.phase == NodePhase::Provisioning && waited_ms >= self.patience(node);
-        let reason = || Reason::NeverReady { node: node.name.clone(), waited_ms };
-        if late && self.terminate(node, vec![reason()]) {
-            let now = self.now();
+        let (now, name) = (self.now(), node.name.clone());
+        let reason = match node.phase {
+            NodePhase::Provisioning => {
+                let waited_ms = Millis::between(node.launched_at, now);
+                (waited_ms >= self.patience(node))
+                    .then_some(Reason::NeverReady { node: name, waited_ms })
+            }
+            NodePhase::Unready { since } => {
+                let waited_ms = Millis::between(since, now);
+                let late = waited_ms >= self.policy.launch_timeout_ms;
+                late.then_some(Reason::NotHeardOf { node: name, since })
+            }
+            NodePhase::Ready | NodePhase::Leaving | NodePhase::Ended { .. } => None,
+        };
+        // Kubernetes itself moves pods off a node that it has not heard of for some minutes.
+        let Some(reason) = reason.filter(|_| self.is_empty(node)) else {
+            return false;
+        };
+        let never_ready = node.phase == NodePhase::Provisioning;
+        self.terminate(node, vec![reason]);
+        // Once: it may have to be asked for again. A machine that served says nothing against its offering.
+        if never_ready && self.memory.never_ready.insert(node.name.clone()) {
             self.memory.mark(&self.policy.offers, &node.offering, 1.0, now);
         }
-        late
+        true
     }
 
     /// How long a machine may take to become ready.
@@ -180,10 +202,4 @@ fn room_by_kind<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<CapacityT
         *room.entry(node.offering.capacity_type).or_default() += node.pods_max;
     }
     room
-}
-
-/// Will the provider take this node while its first hour is still free?
-fn is_free_if_left(node: &Node, deadline: Timestamp) -> bool {
-    let spot = node.offering.capacity_type == CapacityType::Spot;
-    spot && Millis::between(node.launched_at, deadline) < FREE_BEFORE
 }

@@ -11,9 +11,9 @@ use crate::{
     cluster::{CapacityType, Index, Node, Offering},
     disruption::Moves,
     fleet::FleetMemory,
-    offers::{Marks, OfferPolicy},
+    offers::{Marks, Measurement, OfferPolicy},
     pairs,
-    units::{NodeName, PoolName},
+    units::{InstanceType, NodeName, PoolName},
 };
 
 /// What the planner remembers.
@@ -28,6 +28,9 @@ pub struct Memory {
     pub interrupted: BTreeSet<NodeName>,
     /// Nodes whose rebalance recommendation is marked.
     pub rebalanced: BTreeSet<NodeName>,
+    /// Nodes that were given up because they never became ready, whose offerings are marked for it.
+    #[serde(default)]
+    pub never_ready: BTreeSet<NodeName>,
     /// What was left lately on a mere recommendation.
     #[serde(default)]
     pub moves: Moves,
@@ -41,6 +44,9 @@ pub struct Memory {
     /// The attempts to return to spot where a provisioner buys.
     #[serde(default)]
     pub swap: SwapMemory,
+    /// What machines were seen to answer.
+    #[serde(default)]
+    pub measured: BTreeMap<InstanceType, Measurement>,
     /// Machines asked for so far; it numbers their names.
     pub launches: u32,
 }
@@ -88,6 +94,7 @@ impl Memory {
         let known = |name: &NodeName| listed(name) || !index.notices(name).is_empty();
         self.interrupted.retain(known);
         self.rebalanced.retain(known);
+        self.never_ready.retain(listed);
         self.moves.forget(policy.disruption.rebalance_every_ms, now);
         let since = std::mem::take(&mut self.empty_since);
         let since = |node: &Node| since.get(&node.name).map_or(now, |at| (*at).min(now));

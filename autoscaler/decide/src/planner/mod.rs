@@ -33,7 +33,7 @@ use crate::{
     disruption::DisruptionPolicy,
     fleet::FleetPolicy,
     freshness::Freshness,
-    offers::OfferPolicy,
+    offers::{self, OfferPolicy, Traffic},
     pairs,
     steering::SteeringPolicy,
     units::{MicroUsd, Millis, UsdPerHour},
@@ -60,6 +60,9 @@ pub struct Policy {
     pub empty_after_ms: Millis,
     /// A machine that is not ready after so long is given back, and its offering gets a bad mark.
     pub launch_timeout_ms: Millis,
+    /// A node that the provider takes within its free first hour is left to it, and waited for so long past the deadline,
+    /// since a provider may be late. Zero: it is given back like any other.
+    pub refund_wait_ms: Millis,
     /// An action whose effect is not seen is asked for again after so long.
     pub ask_again_after_ms: Millis,
 }
@@ -75,15 +78,23 @@ pub struct Snapshot {
     /// How long ago the market last told prices; none before it has.
     #[serde(default)]
     pub price_age_ms: Option<Millis>,
-    /// What was spent on nodes in this calendar month, in UTC, refunds taken off.
+    /// What was spent on nodes in this calendar month, in UTC, refunds taken off; none while that is not known.
     #[serde(default)]
-    pub spent_this_month: MicroUsd,
+    pub spent_this_month: Option<MicroUsd>,
+    /// What pods answered of late, where that is counted.
+    #[serde(default)]
+    pub traffic: Option<Traffic>,
 }
 
 /// What to do now. The same input gives the same plan.
-pub fn plan(policy: &Policy, snapshot: &Snapshot, memory: Memory) -> (Plan, Memory) {
+pub fn plan(policy: &Policy, snapshot: &Snapshot, mut memory: Memory) -> (Plan, Memory) {
     let index = Index::of(&snapshot.seen);
+    let known = (&snapshot.seen, snapshot.traffic.as_ref());
+    let OfferPolicy { machines, traffic, .. } = &policy.offers;
+    let rates = offers::rates(traffic, machines, known, &mut memory.measured);
+    let policy = &Policy { offers: policy.offers.with_rates(&rates), ..policy.clone() };
     let mut draft = Draft::new(policy, snapshot, &index, memory);
+    draft.plan.rates = rates;
     draft.heed_notices();
     draft.heed_price_age();
     draft.heed_budget();
@@ -117,6 +128,7 @@ impl Default for Policy {
             nodes_max: 100,
             empty_after_ms: Millis::from_secs(60),
             launch_timeout_ms: Millis::from_secs(600),
+            refund_wait_ms: Millis::from_secs(300),
             ask_again_after_ms: Millis::from_secs(10),
         }
     }

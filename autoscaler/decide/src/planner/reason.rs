@@ -184,6 +184,14 @@ pub enum Reason {
         /// How long it has been awaited.
         waited_ms: Millis,
     },
+    /// The machine served and does not answer any more.
+    #[error("{node} has not been heard of since {since}")]
+    NotHeardOf {
+        /// The node.
+        node: NodeName,
+        /// Since when.
+        since: Timestamp,
+    },
     /// The node was left on mere advice not long ago.
     #[error("{node} was left on the provider's advice at {at} already")]
     SurgedLately {
@@ -296,6 +304,12 @@ pub enum Reason {
     MonthlyBudget {
         /// What was spent.
         spent: MicroUsd,
+        /// What may be spent.
+        most: MicroUsd,
+    },
+    /// The ledger is not known yet, so that the month's budget may be spent.
+    #[error("what was spent of this month's ${:.2} is not known yet: only replacements are bought", .most.as_usd())]
+    SpendUnknown {
         /// What may be spent.
         most: MicroUsd,
     },

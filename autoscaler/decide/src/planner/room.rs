@@ -12,9 +12,11 @@ impl Draft<'_> {
     pub(super) fn split(&mut self) {
         let (now, offers) = (self.now(), &self.policy.offers);
         let ranking = offers::rank(offers, &self.snapshot.prices, &self.memory.marks, now);
-        let for_sale = ranking.best(CapacityType::Spot).is_some();
         let wanted = self.seen().replicas_wanted().0;
         let provisioned = self.seen().provisioner.is_some();
+        // A provisioner has prices of its own: as long as we know none, that is no sign that there is no spot.
+        let unknown = provisioned && self.snapshot.price_age_ms.is_none();
+        let for_sale = unknown || ranking.best(CapacityType::Spot).is_some();
         let room = if provisioned { self.room_taken() } else { self.room_there() };
         let floor = self.policy.fleet.on_demand_floor.min(wanted);
         // What on-demand nodes carry beyond the floor is not missing. Spot that only would be cheaper is returned to.

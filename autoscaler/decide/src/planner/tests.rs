@@ -1,14 +1,19 @@
 //! Stories in seconds of fake time, and what must hold in any story.
 
 mod any_story;
+mod budget;
+mod lost_sight;
+mod measured;
 mod provisioned;
+mod reactions;
 mod scale;
 mod stories;
+mod unpriced;
 
 use super::*;
 use crate::{
     cluster::{Notice, NoticeKind},
-    offers::{Machine, Throughput},
+    offers::{Machine, Throughput, Traffic},
     testing::{at, on_demand, spot, workload, world::World},
     units::NodeName,
 };
@@ -18,7 +23,8 @@ struct Story {
     policy: Policy,
     prices: BTreeMap<Offering, UsdPerHour>,
     price_age_ms: Option<Millis>,
-    spent_this_month: crate::units::MicroUsd,
+    spent_this_month: Option<MicroUsd>,
+    traffic: Option<Traffic>,
     world: World,
     memory: Memory,
     told: Vec<(i64, Step)>,
@@ -37,7 +43,8 @@ impl Story {
             policy: Policy { offers, ..Policy::default() },
             prices: prices.map(|(offering, price)| (offering, price.parse().unwrap())).into(),
             price_age_ms: Some(Millis::ZERO),
-            spent_this_month: crate::units::MicroUsd::ZERO,
+            spent_this_month: Some(MicroUsd::ZERO),
+            traffic: None,
             world: World::new(replicas),
             memory: Memory::default(),
             told: vec![],
@@ -50,6 +57,7 @@ impl Story {
             prices: self.prices.clone(),
             price_age_ms: self.price_age_ms,
             spent_this_month: self.spent_this_month,
+            traffic: self.traffic.clone(),
         }
     }
 

@@ -1,20 +1,14 @@
-//! A provisioner that buys a machine for every pod that has no room, as its knobs say: pools by weight, spot before on
-//! demand within a pool, the lowest price that it reckons with. It also gives back what stands empty.
+//! A provisioner that buys a machine for every pod that has no room, as its knobs say, and gives back what stands empty.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::node;
 use crate::{
     cluster::{
-        CapacityType, EndedBy, NodePhase, Observation, Offering, Overlay, PodPhase, Pool,
-        Provisioner,
+        CapacityType, EndedBy, NodePhase, Observation, Offering, PodPhase, Pool, Provisioner,
     },
-    planner::Action,
     units::{Millis, NodeName, PoolName, UsdPerHour},
 };
 
@@ -67,28 +61,10 @@ impl Buyer {
     }
 
     fn choose(&self, provisioner: &Provisioner) -> Option<(PoolName, Offering)> {
-        let mut pools: Vec<_> = provisioner.pools.iter().filter(|pool| !pool.closed).collect();
-        pools.sort_by_key(|pool| (Reverse(pool.weight), &pool.name));
-        let told: BTreeMap<_, _> = provisioner
-            .overlays
-            .iter()
-            .flatten()
-            .map(|Overlay { offering, price }| (offering, *price))
-            .collect();
-        pools.into_iter().find_map(|pool| {
-            let for_sale = self
-                .prices
-                .iter()
-                .filter(|(offering, _)| pool.admits(offering) && !self.sold_out.contains(offering));
-            let reckoned =
-                for_sale.map(|(offering, price)| (*told.get(offering).unwrap_or(price), offering));
-            let (mut spot, on_demand): (Vec<_>, Vec<_>) =
-                reckoned.partition(|(_, offering)| offering.capacity_type == CapacityType::Spot);
-            let cheapest = on_demand.iter().min();
-            spot.retain(|(price, _)| cheapest.is_none_or(|(bound, _)| price <= bound));
-            let best = spot.iter().min().or(cheapest)?;
-            Some((pool.name.clone(), best.1.clone()))
-        })
+        let for_sale = self.prices.iter().filter(|(offering, _)| !self.sold_out.contains(offering));
+        let for_sale: Vec<_> = for_sale.map(|(offering, price)| (offering, *price)).collect();
+        let (pool, offering) = provisioner.buys(&for_sale)?;
+        Some((pool.clone(), offering.clone()))
     }
 
     fn consolidate(&mut self, now: &mut Observation) {
@@ -105,26 +81,5 @@ impl Buyer {
                 now.nodes[place].phase = NodePhase::Ended { at: now.at, by: EndedBy::Us };
             }
         }
-    }
-}
-
-impl Provisioner {
-    /// Does what a plan says about a knob.
-    pub(crate) fn turn(&mut self, action: &Action) {
-        match action {
-            Action::Overlay { offering, price } => {
-                let overlays = self.overlays.as_mut().expect("overlays can be told");
-                overlays.retain(|known| &known.offering != offering);
-                let told = price.map(|price| Overlay { offering: offering.clone(), price });
-                overlays.extend(told);
-            }
-            Action::Weigh { pool, weight } => self.pool(pool).weight = Some(*weight),
-            Action::Close { pool, closed } => self.pool(pool).closed = *closed,
-            other => panic!("this turns no knob: {other:?}"),
-        }
-    }
-
-    pub(crate) fn pool(&mut self, name: &PoolName) -> &mut Pool {
-        self.pools.iter_mut().find(|pool| &pool.name == name).expect("the pool is there")
     }
 }

@@ -84,7 +84,8 @@ impl World {
             }
             Action::Evict { pod, .. } => self.end_pod(&pod.clone()),
             Action::Overlay { .. } | Action::Weigh { .. } | Action::Close { .. } => {
-                self.now.provisioner.as_mut().expect("a provisioner").turn(action);
+                let turned = self.now.provisioner.as_mut().map(|knobs| knobs.turn(action));
+                assert_eq!(turned, Some(true), "there is no such knob: {action:?}");
             }
         }
     }

@@ -81,13 +81,14 @@ macro_rules! bounded {
     };
 }
 
-/// A newtype over a name: 1 to 253 visible ASCII characters.
+/// A newtype over a name: 1 to 253 visible ASCII characters. Names are shared, since an observation has each of them many
+/// times and is copied as a whole.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -102,7 +103,7 @@ macro_rules! name {
             fn try_from(text: String) -> Result<Self, UnitError> {
                 let fits = (1..=253).contains(&text.len());
                 if fits && text.bytes().all(|b| b.is_ascii_graphic()) {
-                    Ok(Self(text))
+                    Ok(Self(text.into()))
                 } else {
                     Err(UnitError::new(text, "a name of 1 to 253 visible ASCII characters"))
                 }
@@ -119,7 +120,7 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                (*name.0).to_owned()
             }
         }
 

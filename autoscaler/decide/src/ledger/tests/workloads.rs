@@ -61,9 +61,8 @@ fn a_refund_goes_to_whom_the_node_served() {
     ledger.observe(&look(0, &node, &["resnet"]), &prices());
     ledger.observe(&look(90, &ended(node, at(90), EndedBy::Provider), &[]), &prices());
     let lines = totals(&ledger, 90).lines;
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines.iter().all(|line| line.spend == line.refund));
-    assert_eq!(lines[1].spend, MicroUsd(9000));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!((lines[0].spend, lines[0].refund), (MicroUsd(9000), MicroUsd(9000)));
 }
 
 #[test]
@@ -112,21 +111,45 @@ fn a_machine_that_is_given_another_name_is_one_life() {
     assert_eq!((lives.len(), lives[0].from, lives[0].node.as_str()), (1, at(0), "ip-10-0-0-1"));
 }
 
+/// A ledger that saw a node at 70 s, and at a later moment no more.
+fn vanished(noticed_missing: i64) -> (Ledger, InstanceId) {
+    let instance: InstanceId = "i-1".parse().unwrap();
+    let node = Node { instance: Some(instance.clone()), ..node("n", spot("a"), at(0)) };
+    let mut ledger = Ledger::default();
+    ledger.observe(&seen(at(70), vec![node]), &prices());
+    let json = serde_json::to_string(&ledger).unwrap();
+    let mut ledger: Ledger = serde_json::from_str(&json).unwrap();
+    ledger.observe(&seen(at(noticed_missing), vec![]), &prices());
+    (ledger, instance)
+}
+
 #[test]
 fn a_node_that_went_while_nobody_looked_is_billed_to_when_it_was_seen_until_somebody_knows_better()
 {
-    let mut ledger = Ledger::default();
-    ledger.observe(&seen(at(70), vec![node("n", spot("a"), at(0))]), &prices());
-    let json = serde_json::to_string(&ledger).unwrap();
-    let mut ledger: Ledger = serde_json::from_str(&json).unwrap();
-    ledger.observe(&seen(at(3000), vec![]), &prices());
+    let (mut ledger, instance) = vanished(3000);
     let end = ledger.lives(&prices(), at(3000)).next().unwrap().end.unwrap();
     assert_eq!((end.at, end.at_latest, end.inferred), (at(70), at(3000), true));
     assert_eq!(totals(&ledger, 3000).spend, MicroUsd(7000));
-    ledger.end(&"n".parse().unwrap(), at(0), at(90), EndedBy::Provider);
+    assert_eq!(ledger.open_ends().collect::<Vec<_>>(), [&instance]);
+    assert!(ledger.end(&instance, Some(at(90)), EndedBy::Provider));
+    assert_eq!(ledger.open_ends().count(), 0, "and is asked about no more");
+    assert!(!ledger.end(&instance, Some(at(95)), EndedBy::Us), "what was told is not told anew");
     ledger.observe(&seen(at(3001), vec![]), &prices());
     let sums = totals(&ledger, 3001);
     assert_eq!((sums.spend, sums.refund), (MicroUsd(9000), MicroUsd(9000)));
+}
+
+#[test]
+fn a_refund_without_a_time_takes_an_end_that_was_within_the_hour_at_the_latest() {
+    for (noticed_missing, refund) in [(3599, 7000), (3600, 0)] {
+        let (mut ledger, instance) = vanished(noticed_missing);
+        ledger.end(&instance, None, EndedBy::Provider);
+        let sums = totals(&ledger, noticed_missing);
+        assert_eq!((sums.spend, sums.refund), (MicroUsd(7000), MicroUsd(refund)));
+    }
+    let (mut ledger, instance) = vanished(3599);
+    ledger.end(&instance, None, EndedBy::Us);
+    assert_eq!(totals(&ledger, 3599).refund, MicroUsd(0));
 }
 
 #[test]
@@ -207,8 +230,8 @@ fn a_long_life_with_many_changes_stays_small_and_exact() {
         ledger.observe(&look(second, &node, workloads), &prices());
     }
     let size = serde_json::to_string(&ledger).unwrap().len();
-    // A day of changes every ten minutes.
-    assert!(size < 150 * 130, "{size}");
+    // A day of changes every ten minutes, and two sums for each day before.
+    assert!(size < 150 * 65 + 30 * 2 * 220, "{size}");
     let sums = totals(&ledger, month);
     // 100 s at 0.36 $/h and the rest at 0.72.
     assert_eq!(sums.spend.0, 10_000 + 200 * (month - 100));

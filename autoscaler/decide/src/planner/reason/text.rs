@@ -1,4 +1,4 @@
-//! The short names of reasons, and what their sentences need.
+//! The short names of reasons, what their sentences need, and how several of them are one.
 
 use super::Reason;
 use crate::units::Millis;
@@ -13,6 +13,12 @@ pub(super) fn age(age: Option<Millis>, expired: bool) -> String {
 }
 
 impl Reason {
+    /// Why something is done, in words: the action and its reasons.
+    pub fn tell(what: impl std::fmt::Display, reasons: &[Self]) -> String {
+        let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+        format!("{what}: {}", reasons.join("; "))
+    }
+
     /// The name for a metric label.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -40,6 +46,7 @@ impl Reason {
             Self::Drained { .. } => "drained",
             Self::RefundAhead { .. } => "refund-ahead",
             Self::NeverReady { .. } => "never-ready",
+            Self::NotHeardOf { .. } => "not-heard-of",
             Self::SurgedLately { .. } => "surged-lately",
             Self::LeftLately { .. } => "left-lately",
             Self::SteeringFirst { .. } => "steering-first",
@@ -56,6 +63,7 @@ impl Reason {
             Self::SpotNotHad { .. } => "spot-not-had",
             Self::HourlyBudget { .. } => "hourly-budget",
             Self::MonthlyBudget { .. } => "monthly-budget",
+            Self::SpendUnknown { .. } => "spend-unknown",
             Self::HourlyBudgetNear { .. } => "hourly-budget-near",
             Self::MonthlyBudgetNear { .. } => "monthly-budget-near",
         }

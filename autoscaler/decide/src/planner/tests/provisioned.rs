@@ -174,29 +174,6 @@ fn advice_that_comes_again_and_again_costs_one_replacement_an_hour() {
 }
 
 #[test]
-fn advice_may_be_met_by_a_cordon_alone_or_ignored() {
-    use crate::disruption::{OnInterruption, OnRebalance};
-    let done = |on_rebalance, on_interruption, lead| {
-        let mut story = Story::provisioned(1, vec![pool("any", &BOTH, Some(10))]);
-        story.policy.disruption.on_rebalance = on_rebalance;
-        story.policy.disruption.on_interruption = on_interruption;
-        story.run(3700);
-        story.notice(0, lead);
-        let noticed = story.second();
-        story.run(100);
-        let steps = story.since(noticed).into_iter().map(|(_, kind)| kind);
-        steps.filter(|kind| *kind != "overlay").collect::<Vec<_>>()
-    };
-    let (drain, cordon) = (OnInterruption::Drain, OnInterruption::Cordon);
-    assert_eq!(done(OnRebalance::Ignore, drain, None), [""; 0]);
-    assert_eq!(done(OnRebalance::Cordon, drain, None), ["cordon"]);
-    let whole = ["cordon", "surge", "evict", "terminate"];
-    assert_eq!(done(OnRebalance::Drain, drain, None), whole);
-    assert_eq!(done(OnRebalance::Cordon, drain, Some(120)), whole);
-    assert_eq!(done(OnRebalance::Drain, cordon, Some(120)), ["cordon"]);
-}
-
-#[test]
 fn when_spot_never_gets_ready_on_demand_is_tried_first_and_then_returned_from_one_by_one() {
     let mut story = Story::two_pools(3);
     story.world.stuck = [spot("a"), spot("b")].into();

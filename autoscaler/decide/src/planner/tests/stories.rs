@@ -233,7 +233,7 @@ fn a_month_that_is_spent_buys_replacements_only() {
     let mut story = Story::new(1);
     story.run(UP);
     story.policy.budget.per_month = Some(crate::units::MicroUsd(1000));
-    story.spent_this_month = crate::units::MicroUsd(1000);
+    story.spent_this_month = Some(crate::units::MicroUsd(1000));
     story.prices.insert(spot("b"), "0.20".parse().unwrap());
     let refused = story.wants(2).tick().refused;
     assert!(refused.iter().any(|reason| reason.kind() == "monthly-budget"), "{refused:?}");
