@@ -1,17 +1,38 @@
 //! The money: the ledger, and every price that it still needs. A market forgets, so what it once said is kept until no
 //! life that is not settled was led at that price.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use spotscale_decide::{
     cluster::{CapacityType, Observation},
-    ledger::{Baseline, Ledger, Totals},
+    ledger::{Baseline, FeedRow, Ledger, LifeLine, Reconciliation, Row, Totals},
     prices::{PriceBook, PriceChange},
-    units::MicroUsd,
+    units::{InstanceId, MicroUsd},
 };
 
-use crate::saved::Saved;
+use crate::{
+    fates::{End, Fate},
+    saved::Saved,
+};
+
+/// The money in whole: what `/debug/ledger` tells, and what every account of it is made from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Books {
+    /// The moment up to which it is known.
+    pub at: Timestamp,
+    /// What the spend is held against.
+    pub baseline: Baseline,
+    /// Every life.
+    pub ledger: Ledger,
+    /// What they were led at.
+    pub prices: PriceBook,
+}
+
+/// The accounts, of which whoever asks is told while the loop goes on. Never locked across a call.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<Accounts>>);
 
 pub(crate) struct Accounts {
     baseline: Baseline,
@@ -20,13 +41,70 @@ pub(crate) struct Accounts {
     book: PriceBook,
     /// What the market said last, so that it is entered once.
     entered: Option<Arc<PriceBook>>,
+    /// The moment up to which all is told; none while the ledger is not ours to tell of.
+    told_at: Option<Timestamp>,
+}
+
+// === impl Books ===
+
+impl Books {
+    /// The sums.
+    pub fn totals(&self) -> Totals {
+        self.ledger.totals(&self.baseline, &self.prices, self.at)
+    }
+
+    /// The sums day by day: see [`Ledger::rows`].
+    pub fn rows(&self) -> Vec<Row> {
+        self.ledger.rows(&self.prices, self.at)
+    }
+
+    /// The lives that are still told one by one.
+    pub fn lives(&self) -> impl Iterator<Item = LifeLine> {
+        self.ledger.lives(&self.prices, self.at)
+    }
+
+    /// The lives, held against what the provider charged.
+    pub fn reconcile(&self, feed: &[FeedRow]) -> Reconciliation {
+        self.ledger.reconcile(feed, &self.prices, self.at)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(crate) fn new(baseline: Baseline) -> Self {
+        Self(Arc::new(Mutex::new(Accounts {
+            baseline,
+            ledger: Ledger::default(),
+            book: PriceBook::default(),
+            entered: None,
+            told_at: None,
+        })))
+    }
+
+    /// Nothing panics while it holds this lock.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Accounts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that is known of the money; none while that is nothing.
+    pub(crate) fn books(&self) -> Option<Books> {
+        let accounts = self.lock();
+        Some(Books {
+            at: accounts.told_at?,
+            baseline: accounts.baseline.clone(),
+            ledger: accounts.ledger.clone(),
+            prices: accounts.book.clone(),
+        })
+    }
 }
 
 // === impl Accounts ===
 
 impl Accounts {
-    pub(crate) fn new(baseline: Baseline) -> Self {
-        Self { baseline, ledger: Ledger::default(), book: PriceBook::default(), entered: None }
+    /// What the spend is held against from now on, if anything.
+    pub(crate) fn hold_against(&mut self, baseline: Option<Baseline>) {
+        self.baseline = baseline.unwrap_or_else(|| self.baseline.clone());
     }
 
     /// Goes on where saved state ends.
@@ -46,6 +124,24 @@ impl Accounts {
 
     pub(crate) fn observe(&mut self, seen: &Observation) {
         self.ledger.observe(seen, &self.book);
+        self.told_at = Some(seen.at);
+    }
+
+    /// The machines of whose end nobody has told.
+    pub(crate) fn open_ends(&self) -> impl Iterator<Item = &InstanceId> {
+        self.ledger.open_ends()
+    }
+
+    /// The provider tells what became of one of them.
+    pub(crate) fn learn(&mut self, fate: &Fate) {
+        if let Some(End { at, by }) = fate.end {
+            self.ledger.end(&fate.instance, at, by);
+        }
+    }
+
+    /// Another tells of the money, or may.
+    pub(crate) fn hush(&mut self) {
+        self.told_at = None;
     }
 
     pub(crate) fn prices(&self) -> &PriceBook {

@@ -1,34 +1,45 @@
-//! What the daemon tells over HTTP: whether it is well, `/metrics`, and `/debug/plan`, the whole state as JSON.
+//! What the daemon tells over HTTP: whether it is well, `/metrics`, `/debug/plan`, the whole state as JSON, and of the
+//! money `/debug/ledger`, all that it is made from, and `/ledger.csv`, day by day.
 
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
     extract::State as From,
-    http::StatusCode,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
 };
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
-use crate::state::State;
+use crate::{
+    accounts::{Books, Shared},
+    focus,
+    state::{Role, States},
+};
 
 const NOTHING_SEEN: &str = "nothing was observed yet";
+const STANDS_BY: &str =
+    "this replica does not lead and knows nothing of the money: ask the one that the Lease names";
+const NO_LEDGER: &str = "the saved ledger is not loaded yet";
 
 #[derive(Clone)]
 struct Shown {
-    states: watch::Receiver<Option<State>>,
+    states: States,
+    accounts: Shared,
     registry: Arc<Registry>,
 }
 
-pub(crate) fn router(states: watch::Receiver<Option<State>>, registry: Arc<Registry>) -> Router {
+pub(crate) fn router(states: States, accounts: Shared, registry: Arc<Registry>) -> Router {
     Router::new()
         .route("/healthz", get(spotscale_admin::healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/debug/plan", get(plan))
-        .with_state(Shown { states, registry })
+        .route("/debug/ledger", get(ledger))
+        .route("/ledger.csv", get(ledger_csv))
+        .with_state(Shown { states, accounts, registry })
 }
 
 /// Ready is who has seen the cluster; one that waits for its turn to lead is ready to.
@@ -42,9 +53,45 @@ async fn metrics(From(shown): From<Shown>) -> Response {
 }
 
 async fn plan(From(shown): From<Shown>) -> Response {
-    let state = shown.states.borrow().clone();
-    match state {
-        Some(state) => Json(state).into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, format!("{NOTHING_SEEN}\n")).into_response(),
+    let Some(state) = shown.states.borrow().clone() else {
+        return not_now(NOTHING_SEEN);
+    };
+    // Megabytes of a large cluster are written down beside the loop, not between two of its ticks.
+    match spawn_blocking(move || serde_json::to_vec(&*state)).await {
+        Ok(Ok(json)) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
+}
+
+async fn ledger(From(shown): From<Shown>) -> Response {
+    shown.tell(|books| Json(books).into_response()).await
+}
+
+async fn ledger_csv(From(shown): From<Shown>) -> Response {
+    let csv = |books: &Books| match focus::csv(&books.rows()) {
+        Ok(csv) => {
+            ([(CONTENT_TYPE, "text/csv; charset=utf-8; header=present")], csv).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    };
+    shown.tell(csv).await
+}
+
+impl Shown {
+    /// Tells of the money, if that can be. A long ledger takes a while to write down: that holds up nobody.
+    async fn tell(self, page: impl FnOnce(&Books) -> Response + Send + 'static) -> Response {
+        let role = self.states.borrow().as_ref().map(|state| state.role);
+        let told = spawn_blocking(move || self.accounts.books().map(|books| page(&books))).await;
+        match (told, role) {
+            (Ok(Some(response)), _) => response,
+            (_, None) => not_now(NOTHING_SEEN),
+            (_, Some(Role::Standby)) => not_now(STANDS_BY),
+            (_, Some(Role::Leader | Role::DryRun)) => not_now(NO_LEDGER),
+        }
+    }
+}
+
+fn not_now(why: &str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
 }

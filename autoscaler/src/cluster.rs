@@ -11,7 +11,8 @@ use spotscale_decide::{
 /// A cluster: Kubernetes with its nodes, or the child processes of local mode.
 #[async_trait]
 pub trait Cluster: Send + Sync + 'static {
-    /// What is there now. Cheap: it is called at every tick.
+    /// What is there now. Cheap: it is called at every tick. How many pods fit on a node is set by the daemon, where it
+    /// knows its type.
     async fn observe(&self) -> Result<Observation, ClusterError>;
 
     /// Does one action, or begins it: a later observation shows the effect. Doing it twice is doing it once.

@@ -1,7 +1,7 @@
 //! The loop: observe, decide, execute. What time it is, the cluster says. No tick waits for prices or for the vault.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -12,31 +12,36 @@ use prometheus_client::registry::Registry;
 use spotscale_decide::{
     cluster::Observation,
     ledger::Totals,
+    offers::Shape,
     planner::{self, Action, Memory, Plan, Policy, Snapshot},
-    units::Millis,
+    units::{InstanceType, Millis},
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
-    accounts::Accounts,
+    accounts::Shared,
     admin,
     cluster::Cluster,
     config::{Config, ConfigError},
     execute::{Executor, Report},
+    fates::Fates,
     gate::{Alone, Gate},
+    inquiry::Inquiry,
     keeper::Keeper,
+    laps::Laps,
     market::Market,
     metrics::Metrics,
     notices::NoticeSource,
     queue::Queue,
     quotes::Quotes,
     saved::Saved,
-    state::{Decision, Role, State},
+    state::{Decision, Role, State, States},
+    traffic::Counts,
     vault::Vault,
 };
 
@@ -58,9 +63,10 @@ pub struct Daemon {
     gate: Arc<dyn Gate>,
     vault: Option<Arc<dyn Vault>>,
     notices: Option<Arc<dyn NoticeSource>>,
+    fates: Option<Arc<dyn Fates>>,
     told: Option<Tell>,
-    accounts: Accounts,
-    states: watch::Sender<Option<State>>,
+    accounts: Shared,
+    states: watch::Sender<Option<Arc<State>>>,
     metrics: Metrics,
     registry: Arc<Registry>,
 }
@@ -73,7 +79,8 @@ impl Daemon {
         market: Arc<dyn Market>,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
-        let accounts = Accounts::new(config.baseline().ok_or(ConfigError::NoMachine)?);
+        let baseline = config.baseline(&config.machines(&BTreeMap::new()));
+        let accounts = Shared::new(baseline.ok_or(ConfigError::NoMachine)?);
         let (metrics, mut registry) = (Metrics::default(), Registry::default());
         metrics.register(&mut registry);
         Ok(Self {
@@ -83,6 +90,7 @@ impl Daemon {
             gate: Arc::new(Alone),
             vault: None,
             notices: None,
+            fates: None,
             told: None,
             accounts,
             states: watch::Sender::new(None),
@@ -112,19 +120,25 @@ impl Daemon {
         Self { notices: Some(notices), ..self }
     }
 
+    /// Asks what became of machines that are gone without a word, while it leads. A dry run asks, too: it is to be right,
+    /// and asking changes nothing.
+    pub fn with_fates(self, fates: Arc<dyn Fates>) -> Self {
+        Self { fates: Some(fates), ..self }
+    }
+
     /// Hands on every decision that was acted on. It must not wait.
     pub fn with_witness(self, tell: Tell) -> Self {
         Self { told: Some(tell), ..self }
     }
 
     /// The state after each tick; nothing before the first.
-    pub fn states(&self) -> watch::Receiver<Option<State>> {
+    pub fn states(&self) -> States {
         self.states.subscribe()
     }
 
-    /// `/healthz`, `/readyz`, `/metrics` and `/debug/plan`.
+    /// `/healthz`, `/readyz`, `/metrics`, `/debug/plan`, and of the money `/debug/ledger` and `/ledger.csv`.
     pub fn router(&self) -> Router {
-        admin::router(self.states(), Arc::clone(&self.registry))
+        admin::router(self.states(), self.accounts.clone(), Arc::clone(&self.registry))
     }
 
     /// Runs until `shutdown`, and then to the end of the step that is being done and of the last save. A cluster, a
@@ -165,36 +179,55 @@ struct AtWork {
     executor: Executor,
     gate: Arc<dyn Gate>,
     quotes: Quotes,
+    counts: Option<Counts>,
+    inquiry: Option<Inquiry>,
     keeper: Keeper,
-    accounts: Accounts,
+    accounts: Shared,
     memory: Memory,
+    /// What it was before the last plan.
+    memory_before: Memory,
     decisions: VecDeque<Decision>,
-    states: watch::Sender<Option<State>>,
+    states: watch::Sender<Option<Arc<State>>>,
     metrics: Metrics,
 }
 
 impl AtWork {
     fn new(daemon: Daemon, shutdown: CancellationToken) -> Self {
         let Daemon {
-            config, cluster, market, gate, vault, told, accounts, states, metrics, ..
+            config,
+            cluster,
+            market,
+            gate,
+            vault,
+            fates,
+            told,
+            accounts,
+            states,
+            metrics,
+            ..
         } = daemon;
         let vault = vault.filter(|_| !config.dry_run);
         let executor = Executor {
             cluster,
             gate: Arc::clone(&gate),
             call_timeout: config.call_timeout,
+            evict_margin: config.disruption.evict_margin,
             shutdown,
             metrics: metrics.clone(),
             told: told.filter(|_| !config.dry_run),
         };
+        let policy = config.policy();
         Self {
-            policy: config.policy(),
+            counts: Counts::start(&config, &policy.offers.traffic, metrics.clone()),
+            policy,
             executor,
             gate,
+            inquiry: fates.map(|fates| Inquiry::start(fates, metrics.clone())),
             quotes: Quotes::start(market, &config, metrics.clone()),
             keeper: Keeper::new(vault, config.call_timeout, metrics.clone()),
             accounts,
             memory: Memory::default(),
+            memory_before: Memory::default(),
             decisions: VecDeque::new(),
             states,
             metrics,
@@ -204,33 +237,55 @@ impl AtWork {
 
     /// One look at the world, and what follows from it. How long to wait for the next.
     async fn tick(&mut self) -> Duration {
-        let began = Instant::now();
-        let seen = match self.executor.observe().await {
+        let mut laps = Laps::begin();
+        let mut seen = match self.executor.observe().await {
             Ok(seen) => seen,
             Err(error) => {
                 warn!(%error, "nothing was observed");
                 return self.config.tick;
             }
         };
+        let look_ms = laps.lap_ms();
         let quoted = self.quotes.now(seen.at, FIRST_PRICES).await;
         self.metrics.prices(quoted.answered_at);
-        self.accounts.enter(&quoted.book);
+        self.accounts.lock().enter(&quoted.book);
         self.policy.offers.prior.clone_from(&quoted.prior.interruptions_per_hour);
+        let is_sized = self.size(quoted.shapes.as_deref(), &mut seen);
         let term = self.enter_term().await;
         let counts = self.config.dry_run || term.is_some_and(|term| self.keeper.has(term));
-        if counts {
-            self.accounts.observe(&seen);
-        }
-        let totals = if counts { self.accounts.totals(seen.at) } else { Totals::default() };
-        let (snapshot, plan) = self.decide(seen, quoted.age_ms());
+        let totals = self.account(&seen, counts, is_sized);
+        let (snapshot, plan) = self.decide(seen, quoted.age_ms(), counts);
+        let plan_ms = laps.lap_ms();
         self.carry_out(&snapshot, &plan, term).await;
+        let act_ms = laps.lap_ms();
         if self.keeper.is_due(&snapshot.seen).await {
             self.save(&snapshot.seen);
         }
         let pause = self.pause(snapshot.seen.at, &plan);
         self.publish(snapshot, plan, (term, totals));
-        self.metrics.tick_took(began.elapsed());
+        self.metrics.tick_took(laps.total());
+        debug!(look_ms, plan_ms, act_ms, show_ms = laps.lap_ms(), "a tick");
         pause
+    }
+
+    /// How many pods fit on each machine, where it follows from its type. Is that known?
+    fn size(
+        &mut self,
+        shapes: Option<&BTreeMap<InstanceType, Shape>>,
+        seen: &mut Observation,
+    ) -> bool {
+        let offers = &mut self.policy.offers;
+        let machines = shapes.map(|shapes| self.config.machines(shapes));
+        if let Some(machines) = machines.filter(|machines| machines != &offers.machines) {
+            self.accounts.lock().hold_against(self.config.baseline(&machines));
+            offers.machines = machines;
+        }
+        for node in &mut seen.nodes {
+            if let Some(machine) = offers.machine(&node.offering.instance_type) {
+                node.pods_max = machine.pods_max;
+            }
+        }
+        shapes.is_some() || self.config.sizes_are_said()
     }
 
     /// The term in which we lead, if we do; at its beginning, what the leader before us left.
@@ -243,17 +298,43 @@ impl AtWork {
         if !self.keeper.has(term)
             && let Some(Saved { ledger, memory, prices, .. }) = self.keeper.load(term).await
         {
-            self.accounts.resume(ledger, &prices);
+            self.accounts.lock().resume(ledger, &prices);
             self.memory = memory;
         }
         Some(term)
     }
 
-    fn decide(&mut self, seen: Observation, price_age_ms: Option<Millis>) -> (Snapshot, Plan) {
-        let prices = self.accounts.prices().all_at(seen.at);
-        let spent_this_month = self.accounts.spent_this_month(seen.at);
-        let snapshot = Snapshot { seen, prices, price_age_ms, spent_this_month };
+    /// Enters what was seen, and what was learned of machines that are gone, into the ledger, if that is ours; the sums.
+    fn account(&mut self, seen: &Observation, counts: bool, is_sized: bool) -> Totals {
+        let mut accounts = self.accounts.lock();
+        if counts {
+            accounts.observe(seen);
+        } else {
+            accounts.hush();
+        }
+        if let Some(inquiry) = &mut self.inquiry {
+            let learned = inquiry.learned();
+            learned.iter().filter(|_| counts).for_each(|fate| accounts.learn(fate));
+            inquiry.ask(accounts.open_ends().filter(|_| counts));
+        }
+        // A baseline of too many machines would stay in the sums for ever.
+        if counts && is_sized { accounts.totals(seen.at) } else { Totals::default() }
+    }
+
+    fn decide(
+        &mut self,
+        seen: Observation,
+        price_age_ms: Option<Millis>,
+        knows_spend: bool,
+    ) -> (Snapshot, Plan) {
+        let accounts = self.accounts.lock();
+        let prices = accounts.prices().all_at(seen.at);
+        let spent_this_month = knows_spend.then(|| accounts.spent_this_month(seen.at));
+        drop(accounts);
+        let traffic = self.counts.as_ref().and_then(Counts::now);
+        let snapshot = Snapshot { seen, prices, price_age_ms, spent_this_month, traffic };
         let memory = std::mem::take(&mut self.memory);
+        self.memory_before.clone_from(&memory);
         let (plan, memory) = planner::plan(&self.policy, &snapshot, memory);
         self.memory = memory;
         (snapshot, plan)
@@ -296,8 +377,8 @@ impl AtWork {
 
     fn save(&mut self, seen: &Observation) {
         let mut saved = Saved { memory: self.memory.clone(), ..Saved::default() };
-        self.accounts.put_into(&mut saved, seen.at);
-        self.keeper.save(&saved, seen);
+        self.accounts.lock().put_into(&mut saved, seen.at);
+        self.keeper.save(saved, seen);
     }
 
     fn pause(&self, now: Timestamp, plan: &Plan) -> Duration {
@@ -315,22 +396,24 @@ impl AtWork {
         let state = State {
             role,
             totals,
+            policy: self.policy.clone(),
+            memory_before: self.memory_before.clone(),
             snapshot,
             plan,
             memory: self.memory.clone(),
             decisions: self.decisions.clone(),
         };
-        self.metrics.tick(self.states.borrow().as_ref(), &state);
-        self.states.send_replace(Some(state));
+        self.metrics.tick(self.states.borrow().as_deref(), &state);
+        self.states.send_replace(Some(Arc::new(state)));
     }
 
     /// The last save, of what the last tick saw.
     async fn end(mut self) {
         self.keeper.finish().await;
-        let seen = self.states.borrow().as_ref().map(|state| state.snapshot.seen.clone());
+        let state = self.states.borrow().clone();
         let leads = self.gate.term().is_some_and(|term| self.keeper.has(term));
-        if let Some(seen) = seen.filter(|_| leads) {
-            self.save(&seen);
+        if let Some(state) = state.filter(|_| leads) {
+            self.save(&state.snapshot.seen);
             self.keeper.finish().await;
         }
     }

@@ -1,9 +1,12 @@
 //! Doing a plan: look again, drop a step when what it takes for granted no longer holds, and write down what became of
-//! it. No choices are made here.
+//! it. No choices are made here. A call that has not been answered when our term is over is given up.
 //!
 //! The order of a plan is that of its kinds of steps: every node is cordoned before the first replacement is asked for,
 //! and every replacement before the first pod is told to end. Steps of one kind are about different things, and are done
 //! at once: ten drains do not queue behind each other's calls.
+//!
+//! A pod that a deadline forces out waits for no call that hangs: half a margin after that is due everything else is given
+//! up, or left to the next plan, and the other half is the eviction's.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -12,8 +15,9 @@ use jiff::Timestamp;
 use spotscale_decide::{
     cluster::Observation,
     planner::{Action, Plan, Step},
+    units::Millis,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -35,6 +39,8 @@ pub(crate) struct Executor {
     pub(crate) cluster: Arc<dyn Cluster>,
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) call_timeout: Duration,
+    /// A pod is forced out so long before its last moment.
+    pub(crate) evict_margin: Duration,
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
     pub(crate) told: Option<Tell>,
@@ -54,6 +60,8 @@ struct Ground<'a> {
     at: Timestamp,
     term: u64,
     look: &'a Look,
+    /// What is not forced is given up then.
+    until: Option<Instant>,
 }
 
 // === impl Executor ===
@@ -63,7 +71,7 @@ impl Executor {
     pub(crate) async fn execute(&self, seen: Observation, term: u64, plan: &Plan) -> Report {
         let at = seen.at;
         let look = Look::new(seen);
-        let ground = Ground { at, term, look: &look };
+        let ground = Ground { at, term, look: &look, until: self.until(at, plan) };
         let mut report = Report::default();
         for alike in plan.steps.chunk_by(|one, next| one.action.kind() == next.action.kind()) {
             let one = |(n, step)| self.step(&ground, step).map(move |done| (n, done)).boxed();
@@ -77,6 +85,14 @@ impl Executor {
             }
         }
         report
+    }
+
+    /// When what is not forced is given up for the sake of what is, now or next.
+    fn until(&self, at: Timestamp, plan: &Plan) -> Option<Instant> {
+        let is_due = plan.steps.iter().any(|step| is_forced(&step.action));
+        let due = if is_due { Some(at) } else { plan.forced_at }?;
+        let left = Duration::from_millis(Millis::between(at, due).0) + self.evict_margin / 2;
+        Some(Instant::now() + left)
     }
 
     /// Tells what would be done, if it is news: what is not done is planned anew at every tick.
@@ -94,14 +110,15 @@ impl Executor {
 
     /// What became of the step, and whether there was no capacity for it; none when it was not even looked at.
     async fn step(&self, ground: &Ground<'_>, step: &Step) -> Option<(Decision, bool)> {
-        if self.shutdown.is_cancelled() {
+        let patience = self.patience(ground, &step.action);
+        if self.shutdown.is_cancelled() || patience.is_zero() {
             return None;
         }
         let outcome = match ground.look.allows(step, self.observe()).await {
             Err(_) if self.shutdown.is_cancelled() => return None,
             Err(error) => Err(error),
             Ok(false) => Ok(Outcome::Dropped),
-            Ok(true) => self.act(ground.term, &step.action).await,
+            Ok(true) => self.act(ground.term, &step.action, patience).await,
         };
         let no_capacity = matches!(outcome, Err(ClusterError::NoCapacity(_)));
         let outcome = outcome.unwrap_or_else(|error| Outcome::Failed { error: error.to_string() });
@@ -111,11 +128,29 @@ impl Executor {
         Some((decision, no_capacity))
     }
 
-    async fn act(&self, term: u64, action: &Action) -> Result<Outcome, ClusterError> {
+    fn patience(&self, ground: &Ground<'_>, action: &Action) -> Duration {
+        let until = ground.until.filter(|_| !is_forced(action));
+        let left = until.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        left.min(self.call_timeout)
+    }
+
+    async fn act(
+        &self,
+        term: u64,
+        action: &Action,
+        patience: Duration,
+    ) -> Result<Outcome, ClusterError> {
         if self.gate.term() != Some(term) {
             return Ok(Outcome::NotLeading);
         }
-        let applied = self.in_time(self.cluster.apply(action)).await;
+        let applied = tokio::select! {
+            biased;
+            applied = in_time(patience, self.cluster.apply(action)) => applied,
+            // Whether it was done is not known: it counts as tried.
+            () = self.gate.over(term) => Err(ClusterError::Unavailable(
+                "no answer before another may lead".to_owned(),
+            )),
+        };
         match applied.inspect_err(|error| self.metrics.failure("apply", error.kind()))? {
             Applied::Done => Ok(Outcome::Done),
             Applied::AlreadySo => Ok(Outcome::AlreadySo),
@@ -124,19 +159,11 @@ impl Executor {
     }
 
     pub(crate) async fn observe(&self) -> Result<Observation, ClusterError> {
-        let seen = self.in_time(self.cluster.observe());
+        let seen = in_time(self.call_timeout, self.cluster.observe());
         let Some(seen) = self.shutdown.run_until_cancelled(seen).await else {
             return Err(ClusterError::Unavailable("the daemon ends".to_owned()));
         };
         seen.inspect_err(|error| self.metrics.failure("observe", error.kind()))
-    }
-
-    async fn in_time<T>(
-        &self,
-        call: impl Future<Output = Result<T, ClusterError>>,
-    ) -> Result<T, ClusterError> {
-        let late = |_| ClusterError::Unavailable(format!("no answer in {:?}", self.call_timeout));
-        timeout(self.call_timeout, call).await.map_err(late)?
     }
 
     fn tell(&self, decision: &Decision) {
@@ -154,6 +181,18 @@ impl Executor {
             outcome => info!(%action, ?because, outcome = outcome.kind(), "an action"),
         }
     }
+}
+
+async fn in_time<T>(
+    patience: Duration,
+    call: impl Future<Output = Result<T, ClusterError>>,
+) -> Result<T, ClusterError> {
+    let late = |_| ClusterError::Unavailable(format!("no answer in {patience:?}"));
+    timeout(patience, call).await.map_err(late)?
+}
+
+const fn is_forced(action: &Action) -> bool {
+    matches!(action, Action::Evict { force: true, .. })
 }
 
 /// A machine that is not bought gets another name each time.

@@ -1,7 +1,6 @@
 //! A market from a file: a recorded price series, played from a given moment on, at its own speed or faster.
 //!
-//! The file is CSV with the header `timestamp,instance_type,zone,capacity_type,usd_per_hour`; lines that begin with `#`
-//! and empty lines are skipped. Nothing else is forgiven, and an error names its line.
+//! The file is CSV with the header `timestamp,instance_type,zone,capacity_type,usd_per_hour`; see [`crate::sheet`].
 
 use std::{
     collections::BTreeSet,
@@ -16,7 +15,10 @@ use spotscale_decide::{
     units::{Millis, UsdPerHour},
 };
 
-use crate::market::{Market, MarketError};
+use crate::{
+    market::{Market, MarketError},
+    sheet::{Cells, WrongLine, rows, wrong},
+};
 
 const HEADER: &str = "timestamp,instance_type,zone,capacity_type,usd_per_hour";
 
@@ -48,13 +50,8 @@ pub enum SeriesError {
         source: std::io::Error,
     },
     /// A line is wrong.
-    #[error("line {number}: {what}")]
-    Line {
-        /// Counted from 1.
-        number: usize,
-        /// What is wrong with it.
-        what: String,
-    },
+    #[error(transparent)]
+    Line(#[from] WrongLine),
     /// There is no price in it.
     #[error("there is no price in it")]
     Empty,
@@ -93,47 +90,30 @@ impl Market for FileMarket {
 }
 
 fn series(text: &str) -> Result<Vec<(Offering, PriceChange)>, SeriesError> {
-    let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim_end()));
-    let mut lines = numbered.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    match lines.next() {
-        None => return Err(SeriesError::Empty),
-        Some((_, HEADER)) => {}
-        Some((number, _)) => {
-            return Err(SeriesError::Line { number, what: format!("wanted the header {HEADER}") });
-        }
-    }
     let mut seen = BTreeSet::new();
-    lines
-        .map(|(number, line)| {
-            let (offering, change) =
-                parse_line(line).map_err(|what| SeriesError::Line { number, what })?;
-            if seen.insert((offering.clone(), change.at)) {
-                return Ok((offering, change));
-            }
-            let what = format!("a second price of {offering} at {}", change.at);
-            Err(SeriesError::Line { number, what })
-        })
-        .collect()
+    let entries = rows(text, HEADER, entry)?;
+    let once = entries.into_iter().map(|(number, (offering, change))| {
+        if seen.insert((offering.clone(), change.at)) {
+            return Ok((offering, change));
+        }
+        let what = format!("a second price of {offering} at {}", change.at);
+        Err(WrongLine { number, what }.into())
+    });
+    once.collect()
 }
 
-fn parse_line(line: &str) -> Result<(Offering, PriceChange), String> {
-    let fields: Vec<&str> = line.split(',').collect();
-    let [at, instance_type, zone, capacity_type, price] = fields[..] else {
-        return Err(format!("{} fields where 5 are wanted", fields.len()));
-    };
-    let wrong = |field: &str, error: &dyn std::fmt::Display| format!("{field}: {error}");
+fn entry(cells: &Cells<'_>) -> Result<(Offering, PriceChange), String> {
     let offering = Offering {
-        instance_type: instance_type.parse().map_err(|e| wrong("instance_type", &e))?,
-        zone: zone.parse().map_err(|e| wrong("zone", &e))?,
-        capacity_type: capacity_type.parse().map_err(|e| wrong("capacity_type", &e))?,
+        instance_type: cells.get("instance_type")?,
+        zone: cells.get("zone")?,
+        capacity_type: cells.get("capacity_type")?,
     };
-    let at = at.parse().map_err(|e: jiff::Error| wrong("timestamp", &e))?;
-    let price: UsdPerHour = price.parse().map_err(|e| wrong("usd_per_hour", &e))?;
+    let price: UsdPerHour = cells.get("usd_per_hour")?;
     // Price lists hold zeroes for what is not sold; as prices they would win every comparison.
     if price == UsdPerHour::ZERO {
-        return Err(wrong("usd_per_hour", &"nothing is sold for nothing"));
+        return Err(wrong("usd_per_hour", "nothing is sold for nothing"));
     }
-    Ok((offering, PriceChange { at, price }))
+    Ok((offering, PriceChange { at: cells.get("timestamp")?, price }))
 }
 
 #[cfg(test)]

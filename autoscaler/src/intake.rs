@@ -153,8 +153,11 @@ impl Intake {
 
     /// What the cluster as it is now asks for.
     pub(crate) fn orders(&mut self, seen: &Observation) -> Orders {
-        let view = View::of(seen);
         self.remember_withdrawals(seen.at);
+        if self.held.is_empty() {
+            return Orders::default();
+        }
+        let view = View::of(seen);
         let (mut orders, called_off) = (Orders::default(), &self.called_off);
         for held in self.held.values_mut() {
             held.advance(&view, called_off, &mut orders);
@@ -284,10 +287,11 @@ impl<'a> View<'a> {
         }
     }
 
-    /// We give it back, or the provider has said already that it takes it.
+    /// Somebody gives it back, or the provider has said already that it takes it.
     fn is_leaving(&self, node: &Node) -> bool {
         let has_deadline = |kind: &NoticeKind| !matches!(kind, NoticeKind::Rebalance);
-        node.cordoned == Some(CordonCause::Surplus)
+        node.is_leaving()
+            || node.cordoned == Some(CordonCause::Surplus)
             || self.index.notices(&node.name).iter().any(has_deadline)
     }
 

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use spotscale_decide::{cluster::Observation, units::NodeName};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -33,11 +36,17 @@ pub(crate) struct Keeper {
     term: Option<u64>,
     version: Option<Version>,
     loading: Job<Result<Loaded, VaultError>>,
-    saving: Job<Result<Version, VaultError>>,
+    saving: Job<Result<Version, Unsaved>>,
     /// What was given to the vault last, while it is not known to have taken it.
     unsure: Option<Arc<[u8]>>,
     due_at: Instant,
     lives: Lives,
+}
+
+/// A save that failed, and what the vault may have taken all the same.
+struct Unsaved {
+    error: VaultError,
+    bytes: Option<Arc<[u8]>>,
 }
 
 struct Loaded {
@@ -111,19 +120,20 @@ impl Keeper {
     }
 
     /// Begins to save.
-    pub(crate) fn save(&mut self, saved: &Saved, seen: &Observation) {
+    pub(crate) fn save(&mut self, saved: Saved, seen: &Observation) {
         let Some(vault) = self.vault.clone() else { return };
-        let bytes: Arc<[u8]> = match saved.to_bytes() {
-            Ok(bytes) => bytes.into(),
-            Err(error) => return error!(%error, "the state cannot be written down"),
-        };
         (self.due_at, self.lives) = (Instant::now() + SAVE_EVERY, lives(seen));
-        self.metrics.state_bytes(bytes.len());
         let (over, patience) = (self.version.clone(), self.call_timeout);
-        let unsure = self.unsure.replace(Arc::clone(&bytes));
+        let (unsure, metrics) = (self.unsure.take(), self.metrics.clone());
         self.saving.begin(async move {
-            let late = |_| VaultError::Unavailable(format!("no answer in {patience:?}"));
-            timeout(patience, store(&*vault, &bytes, over, unsure)).await.map_err(late)?
+            let bytes = match write_down(saved).await {
+                Ok(bytes) => bytes,
+                Err(error) => return Err(Unsaved { error, bytes: unsure }),
+            };
+            metrics.state_bytes(bytes.len());
+            let late = |_| Err(VaultError::Unavailable(format!("no answer in {patience:?}")));
+            let stored = timeout(patience, store(&*vault, &bytes, over, unsure)).await;
+            stored.unwrap_or_else(late).map_err(|error| Unsaved { error, bytes: Some(bytes) })
         });
     }
 
@@ -133,14 +143,12 @@ impl Keeper {
     }
 
     async fn conclude(&mut self, within: Duration) {
-        let error = match self.saving.fetch(within).await {
+        let Unsaved { error, bytes } = match self.saving.fetch(within).await {
             None => return,
-            Some(Ok(version)) => {
-                (self.version, self.unsure) = (Some(version), None);
-                return;
-            }
-            Some(Err(error)) => error,
+            Some(Ok(version)) => return self.version = Some(version),
+            Some(Err(unsaved)) => unsaved,
         };
+        self.unsure = bytes;
         warn!(%error, "the state was not saved");
         self.metrics.failure("save", error.kind());
         self.due_at = Instant::now() + SAVE_AGAIN;
@@ -149,6 +157,13 @@ impl Keeper {
             self.term = None;
         }
     }
+}
+
+/// The state as bytes: of a large cluster that is too much work to be done between two ticks.
+async fn write_down(saved: Saved) -> Result<Arc<[u8]>, VaultError> {
+    let written = spawn_blocking(move || saved.to_bytes()).await;
+    let written = written.map_err(|error| VaultError::Unwritten(error.to_string()))?;
+    written.map(Arc::from).map_err(|error| VaultError::Unwritten(error.to_string()))
 }
 
 /// Saves over `over`, or over what a save that seemed to fail has left.

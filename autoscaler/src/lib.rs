@@ -3,17 +3,21 @@
 
 mod accounts;
 mod admin;
+mod calibration;
 mod cluster;
 mod config;
 mod daemon;
 mod execute;
 mod fates;
 mod file_market;
+mod focus;
 mod gate;
+mod inquiry;
 mod intake;
 mod job;
 mod keeper;
 pub mod kubernetes;
+mod laps;
 mod look;
 mod market;
 mod metrics;
@@ -21,10 +25,14 @@ mod notices;
 mod queue;
 mod quotes;
 mod saved;
+mod sheet;
 mod state;
+mod traffic;
 mod vault;
 
 pub use self::{
+    accounts::Books,
+    calibration::{Calibration, CalibrationError, CalibrationTable},
     cluster::{Applied, Cluster, ClusterError, News},
     config::{Config, ConfigError, duration},
     daemon::{Daemon, Tell},
@@ -33,10 +41,12 @@ pub use self::{
     gate::{Alone, Gate},
     market::{Market, MarketError, Prior},
     notices::{
-        Ending, Event, EventKind, NodeNotices, NoticeSource, QueueError, Receipt, Received, Unasked,
+        Ending, Event, EventKind, NodeNotices, NoticeSource, QueueError, Receipt, Received,
+        Unasked, Unwritten,
     },
     saved::Refused,
-    state::{Decision, Outcome, Role, State},
+    sheet::WrongLine,
+    state::{Decision, Outcome, Role, State, States},
     vault::{FileVault, Stored, Vault, VaultError, Version},
 };
 pub use spotscale_decide::{
@@ -44,7 +54,10 @@ pub use spotscale_decide::{
         CapacityType, CordonCause, EndedBy, Node, NodePhase, Notice, NoticeKind, Observation,
         Offering, Overlay, Pod, PodPhase, Pool, Provisioner, Workload,
     },
-    ledger::Totals,
+    ledger::{
+        Baseline, Difference, FeedRow, LifeEnd, LifeLine, Reconciliation, SpendLine, Stretch,
+        Totals,
+    },
     planner::{Action, Assumption, Memory, Plan, Reason, Step},
     prices::{PriceBook, PriceChange},
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use spotscale_decide::{cluster::Offering, prices::PriceBook};
+use spotscale_decide::{cluster::Offering, offers::Shape, prices::PriceBook, units::InstanceType};
 
 /// Where machines are bought: a provider's price interface, or a recorded series.
 #[async_trait]
@@ -17,6 +17,11 @@ pub trait Market: Send + Sync + 'static {
     fn prior(&self, usual: f64) -> Prior {
         let _ = usual;
         Prior::default()
+    }
+
+    /// What machine types are, as far as it is known. At once, from what the last look at the prices brought.
+    fn shapes(&self) -> BTreeMap<InstanceType, Shape> {
+        BTreeMap::new()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use spotscale_decide::cluster::NoticeKind;
+use tracing::info;
 
 pub use self::event::{Ending, Event, EventKind, Unasked};
 use crate::cluster::ClusterError;
@@ -71,6 +72,18 @@ pub enum QueueError {
 pub trait NodeNotices: Send + Sync + 'static {
     /// Adds to the notices that stand for this node. Saying a thing twice is saying it once.
     async fn tell(&self, kinds: &[NoticeKind]) -> Result<(), ClusterError>;
+}
+
+/// A dry run: what would be left on the node is only told in the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Unwritten;
+
+#[async_trait]
+impl NodeNotices for Unwritten {
+    async fn tell(&self, kinds: &[NoticeKind]) -> Result<(), ClusterError> {
+        info!(?kinds, "a dry run: the node is not told");
+        Ok(())
+    }
 }
 
 impl QueueError {

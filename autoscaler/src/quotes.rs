@@ -1,10 +1,14 @@
 //! The prices in use. A task of its own asks the market, so that one that hangs delays no decision; until it answers,
 //! the last prices stay in use and grow old.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use spotscale_decide::{prices::PriceBook, units::Millis};
+use spotscale_decide::{
+    offers::Shape,
+    prices::PriceBook,
+    units::{InstanceType, Millis},
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -28,6 +32,8 @@ const ANSWER_WITHIN: Duration = Duration::from_mins(2);
 pub(crate) struct Quoted {
     pub(crate) book: Arc<PriceBook>,
     pub(crate) prior: Arc<Prior>,
+    /// What machine types are; nothing before the market has been asked.
+    pub(crate) shapes: Option<Arc<BTreeMap<InstanceType, Shape>>>,
     pub(crate) answered_at: Option<Instant>,
 }
 
@@ -60,7 +66,7 @@ struct Asking {
 
 impl Quotes {
     pub(crate) fn start(market: Arc<dyn Market>, config: &Config, metrics: Metrics) -> Self {
-        let (refresh, usual) = (config.price_refresh, config.fleet.interruptions_per_hour);
+        let (refresh, usual) = (config.prices.refresh, config.risk.interruptions_per_hour);
         let (clock, moments) = watch::channel(None);
         let (sender, quoted) = watch::channel(Quoted::default());
         let asking = Asking { market, refresh, usual, metrics, clock: moments, quoted: sender };
@@ -92,7 +98,7 @@ impl Asking {
                 answer.unwrap_or_else(|_| Err(MarketError::Unavailable("no answer".to_owned())));
             let pause = match answer {
                 Ok(book) => {
-                    self.quote(book, Some(asked_at));
+                    self.quote(Arc::new(book), Some(asked_at));
                     self.refresh
                 }
                 Err(error) => self.failed(error),
@@ -108,18 +114,20 @@ impl Asking {
         moment.at.checked_add(passed).ok()
     }
 
-    fn quote(&self, book: PriceBook, answered_at: Option<Instant>) {
+    fn quote(&self, book: Arc<PriceBook>, answered_at: Option<Instant>) {
         let prior = Arc::new(self.market.prior(self.usual));
-        self.quoted.send_replace(Quoted { book: Arc::new(book), prior, answered_at });
+        let shapes = Some(Arc::new(self.market.shapes()));
+        self.quoted.send_replace(Quoted { book, prior, shapes, answered_at });
     }
 
     /// What is known in spite of a failure is used, and is as old as it was.
     fn failed(&self, error: MarketError) -> Duration {
         warn!(%error, "no new prices");
         self.metrics.failure("prices", error.kind());
-        let answered_at = self.quoted.borrow().answered_at;
-        if let MarketError::Partly { known, .. } = error {
-            self.quote(known, answered_at);
+        let Quoted { answered_at, book, .. } = self.quoted.borrow().clone();
+        match error {
+            MarketError::Partly { known, .. } => self.quote(Arc::new(known), answered_at),
+            MarketError::Unavailable(_) => self.quote(book, answered_at),
         }
         ASK_AGAIN.min(self.refresh)
     }

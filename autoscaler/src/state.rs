@@ -1,21 +1,29 @@
 //! What the daemon shows of itself: everything it saw, decided and did, to be dumped as JSON or drawn by a console.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spotscale_decide::{
     ledger::Totals,
-    planner::{Action, Memory, Plan, Reason, Snapshot},
+    planner::{Action, Memory, Plan, Policy, Reason, Snapshot},
 };
+use tokio::sync::watch;
+
+/// The state after each tick; nothing before the first. Of a large cluster it is large: it is shared, and never copied.
+pub type States = watch::Receiver<Option<Arc<State>>>;
 
 /// The daemon after one tick.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct State {
     /// Do we act? If not, the plan is what we would do, and nothing is remembered of the money.
     pub role: Role,
-    /// What the last plan was made from.
+    /// By what policy the last plan was made, which with the next two is all that it was made from.
+    pub policy: Policy,
+    /// What was seen.
     pub snapshot: Snapshot,
+    /// What was remembered before the plan.
+    pub memory_before: Memory,
     /// The last plan.
     pub plan: Plan,
     /// What is remembered for the next one.
@@ -39,7 +47,7 @@ pub enum Role {
 }
 
 /// An action that was taken or dropped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// When.
     pub at: Timestamp,
@@ -53,7 +61,7 @@ pub struct Decision {
 }
 
 /// What became of a decision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Outcome {
     /// Done, or begun.
@@ -76,6 +84,31 @@ pub enum Outcome {
         /// What the cluster said.
         error: String,
     },
+}
+
+impl fmt::Display for Decision {
+    /// What, why, and what became of it unless it was simply done.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Reason::tell(&self.action, &self.reasons))?;
+        match &self.outcome {
+            Outcome::Done => Ok(()),
+            outcome => write!(f, " ({outcome})"),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::AlreadySo => f.write_str("it was so already"),
+            Self::Forced { against } => write!(f, "against: {against}"),
+            Self::Dropped => f.write_str("dropped: it was no longer so that it could be done"),
+            Self::DryRun => f.write_str("not done: a dry run"),
+            Self::NotLeading => f.write_str("not done: another leads"),
+            Self::Failed { error } => write!(f, "failed: {error}"),
+        }
+    }
 }
 
 impl Outcome {

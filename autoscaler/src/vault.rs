@@ -48,6 +48,9 @@ pub enum VaultError {
         /// What can be kept.
         bytes_max: usize,
     },
+    /// The state cannot be turned into bytes.
+    #[error("the state cannot be written down: {0}")]
+    Unwritten(String),
     /// The vault did not answer, or refused to.
     #[error("the saved state cannot be reached: {0}")]
     Unavailable(String),
@@ -59,6 +62,7 @@ impl VaultError {
         match self {
             Self::Conflict => "conflict",
             Self::TooLarge { .. } => "too-large",
+            Self::Unwritten(_) => "unwritten",
             Self::Unavailable(_) => "unavailable",
         }
     }

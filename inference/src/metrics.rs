@@ -1,7 +1,10 @@
 //! What `/metrics` shows. Model names in labels are those of loaded models, never what a client
 //! wrote.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -9,7 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-type Seconds = Gauge<f64, std::sync::atomic::AtomicU64>;
+type Seconds = Gauge<f64, AtomicU64>;
 
 /// Upper bounds in seconds, finer where an answer of 100 to 500 ms is judged.
 const SECONDS: [f64; 16] = [
@@ -97,6 +100,7 @@ pub(crate) struct Metrics {
     queue_depth: Family<ModelLabels, Gauge>,
     batch_size: Family<ModelLabels, Histogram>,
     batch_limit: Family<ModelLabels, Gauge>,
+    busy: Family<ModelLabels, Counter<f64, AtomicU64>>,
 }
 
 /// The metrics that a model's own thread writes.
@@ -110,6 +114,8 @@ pub(crate) struct ModelMetrics {
     pub(crate) batch_size: Histogram,
     /// Most pictures in one inference; less than configured after the device ran out of memory.
     pub(crate) batch_limit: Gauge,
+    /// Seconds in inferences, those that failed included.
+    pub(crate) busy: Counter<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -127,6 +133,7 @@ impl Metrics {
             queue_depth: Family::default(),
             batch_size: Family::new_with_constructor(|| Histogram::new(BATCH_SIZES)),
             batch_limit: Family::default(),
+            busy: Family::default(),
         };
         metrics.register();
         metrics
@@ -156,6 +163,7 @@ impl Metrics {
         registry.register("queue_depth", "Pictures waiting", self.queue_depth.clone());
         registry.register("batch_size", "Pictures in an inference", self.batch_size.clone());
         registry.register("batch_limit", "Most pictures in an inference", self.batch_limit.clone());
+        registry.register_with_unit("busy", "Time in inferences", Unit::Seconds, self.busy.clone());
         registry.register_with_unit(
             "model_load",
             "Time to open and warm a model",
@@ -202,6 +210,7 @@ impl Metrics {
             queue_depth: self.queue_depth.get_or_create_owned(labels),
             batch_size: self.batch_size.get_or_create_owned(labels),
             batch_limit: self.batch_limit.get_or_create_owned(labels),
+            busy: self.busy.get_or_create_owned(labels),
             labels: labels.clone(),
         }
     }

@@ -109,6 +109,7 @@ impl Worker {
         let outcome = self.run(&input);
         let inference = started.elapsed();
         self.pace.observe(inference);
+        self.metrics.busy.inc_by(inference.as_secs_f64());
         let values = match outcome {
             Ok(values) => values,
             Err(error) => {

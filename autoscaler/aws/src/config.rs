@@ -33,12 +33,13 @@ pub struct Config {
 #[derive(Debug, Clone, Args, Serialize)]
 #[group(skip)]
 pub struct MarketConfig {
-    /// Days of spot prices that are asked for at the start, so that machines that run already are priced rightly; 90 is
-    /// what EC2 keeps.
+    /// Days of spot prices that are asked for at the start, so that machines that run already are priced rightly: a
+    /// machine that is older is billed at the earliest price that is known. 90 is what EC2 keeps, and it is little: a type
+    /// changes its price in a zone a few times a day, and a page holds 1,000 changes.
     #[arg(
         long,
         env = "SPOTSCALE_AWS_PRICE_HISTORY_DAYS",
-        default_value_t = 30,
+        default_value_t = 90,
         value_parser = value_parser!(u32).range(1..=90)
     )]
     pub price_history_days: u32,

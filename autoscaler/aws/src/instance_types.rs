@@ -9,7 +9,10 @@ use aws_sdk_ec2::{
         MemoryInfo, VCpuInfo,
     },
 };
-use spotscale_decide::units::{InstanceType, ZoneId};
+use spotscale_decide::{
+    offers::Shape,
+    units::{InstanceType, ZoneId},
+};
 
 use crate::call::CallError;
 
@@ -42,22 +45,11 @@ pub struct Gpu {
     pub memory_mib: u64,
 }
 
-/// Why instance types are not known.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InstanceTypesError {
-    /// EC2 did not tell.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// There are no such types, or not in this region.
-    #[error("EC2 does not know {} in this region", list(.0))]
-    Unknown(Vec<InstanceType>),
-}
-
-/// Asks what these types are; every one of them, in the order given.
+/// Asks what these types are. Those that EC2 does not know, or not in this region, are absent.
 pub(crate) async fn describe(
     client: &Client,
     types: &[InstanceType],
-) -> Result<Vec<InstanceInfo>, InstanceTypesError> {
+) -> Result<BTreeMap<InstanceType, InstanceInfo>, CallError> {
     let mut known = BTreeMap::new();
     for filter in filters(types) {
         let call = client.describe_instance_types().filters(filter).into_paginator().items().send();
@@ -66,11 +58,7 @@ pub(crate) async fn describe(
         let infos = entries.iter().filter_map(InstanceInfo::read);
         known.extend(infos.map(|info| (info.instance_type.clone(), info)));
     }
-    let unknown: Vec<_> = types.iter().filter(|one| !known.contains_key(one)).cloned().collect();
-    if !unknown.is_empty() {
-        return Err(InstanceTypesError::Unknown(unknown));
-    }
-    Ok(types.iter().filter_map(|one| known.get(one).cloned()).collect())
+    Ok(known)
 }
 
 /// Asks where these types are sold: a type that is sold nowhere is absent.
@@ -104,13 +92,14 @@ fn filters(types: &[InstanceType]) -> impl Iterator<Item = Filter> {
     })
 }
 
-fn list(types: &[InstanceType]) -> String {
-    types.iter().map(InstanceType::as_str).collect::<Vec<_>>().join(", ")
-}
-
 // === impl InstanceInfo ===
 
 impl InstanceInfo {
+    /// What of it decides how many pods fit.
+    pub(crate) fn shape(&self) -> Shape {
+        Shape { vcpus: self.vcpus, gpus: self.gpus.iter().map(|gpu| gpu.count).sum() }
+    }
+
     fn read(entry: &InstanceTypeInfo) -> Option<Self> {
         let vcpus = entry.v_cpu_info().and_then(VCpuInfo::default_v_cpus);
         let memory = entry.memory_info().and_then(MemoryInfo::size_in_mib);
@@ -144,16 +133,4 @@ fn count(told: Option<i32>) -> u32 {
 
 fn mib(told: Option<i64>) -> u64 {
     told.and_then(|told| told.try_into().ok()).unwrap_or(0)
-}
-
-// === impl InstanceTypesError ===
-
-impl InstanceTypesError {
-    /// The name for a metric label.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Call(error) => error.kind(),
-            Self::Unknown(_) => "unknown-type",
-        }
-    }
 }

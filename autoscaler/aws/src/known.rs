@@ -6,11 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use spotscale_autoscaler::{CapacityType, Offering, PriceBook, PriceChange};
 use spotscale_decide::units::{InstanceType, ZoneId};
 
-use crate::{on_demand::OnDemand, pace::Pace, spot::forget};
+use crate::{instance_types::InstanceInfo, on_demand::OnDemand, pace::Pace, spot::forget};
 
 /// EC2 keeps spot prices for so long, so a daemon that was restarted would not know more.
 const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
-const ON_DEMAND_EVERY: SignedDuration = SignedDuration::from_hours(24);
+/// What changes once in a while: the price list, and what is sold where.
+const LISTED_EVERY: SignedDuration = SignedDuration::from_hours(24);
 const SCORES_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// What was learned so far.
@@ -20,6 +21,8 @@ pub(crate) struct Known {
     pub(crate) spot_until: Option<Timestamp>,
     pub(crate) on_demand: OnDemand,
     pub(crate) on_demand_pace: Pace,
+    pub(crate) infos: BTreeMap<InstanceType, InstanceInfo>,
+    pub(crate) infos_pace: Pace,
     pub(crate) zones: BTreeMap<InstanceType, BTreeSet<ZoneId>>,
     pub(crate) zones_pace: Pace,
     pub(crate) scores: BTreeMap<ZoneId, u8>,
@@ -34,9 +37,11 @@ impl Known {
             spot: PriceBook::default(),
             spot_until: None,
             on_demand: OnDemand::new(region.to_owned()),
-            on_demand_pace: Pace::every(ON_DEMAND_EVERY),
+            on_demand_pace: Pace::every(LISTED_EVERY),
+            infos: BTreeMap::new(),
+            infos_pace: Pace::every(LISTED_EVERY),
             zones: BTreeMap::new(),
-            zones_pace: Pace::every(ON_DEMAND_EVERY),
+            zones_pace: Pace::every(LISTED_EVERY),
             scores: BTreeMap::new(),
             scores_pace: Pace::every(SCORES_EVERY),
         }

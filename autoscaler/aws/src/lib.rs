@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | `ec2:DescribeSpotPriceHistory` | spot prices | no spot price, told by a metric |
 //! | `pricing:GetProducts` | on-demand prices | a dated table, told by a metric |
-//! | `ec2:DescribeInstanceTypes`, `ec2:DescribeInstanceTypeOfferings` | what the types are and where they are sold | zones only of spot prices |
+//! | `ec2:DescribeInstanceTypes`, `ec2:DescribeInstanceTypeOfferings` | what the types are and where they are sold | one pod a machine where the table does not say; zones only of spot prices |
 //! | `ec2:GetSpotPlacementScores`, `ec2:DescribeAvailabilityZones` | what zones are short of | no prior by zone |
 //! | `ec2:DescribeInstances` | what became of machines | refunds are not recognised after a downtime |
 //! | `sqs:ReceiveMessage`, `sqs:DeleteMessage`, `sqs:ChangeMessageVisibility` | notices of a queue | no notices |
@@ -37,7 +37,7 @@ pub use self::{
     config::{Config, ConfigError, ImdsConfig, MarketConfig, QueueConfig},
     fates::Ec2Fates,
     imds::{Imds, ImdsError, Machine},
-    instance_types::{Gpu, InstanceInfo, InstanceTypesError},
+    instance_types::{Gpu, InstanceInfo},
     market::Ec2Market,
     metrics::Metrics,
     node::watch,

@@ -4,7 +4,10 @@
 //! take the on-demand price for it. A machine without a price is shown as such by the ledger, and none is bought by a
 //! price that nobody asks. When EC2 does not answer, what is known stays in use and [`MarketError::Partly`] says so.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -12,14 +15,14 @@ use aws_sdk_ec2::Client;
 use futures::{FutureExt as _, future::BoxFuture, future::Shared, join};
 use jiff::{SignedDuration, Timestamp};
 use spotscale_autoscaler::{Market, MarketError, PriceBook, Prior};
-use spotscale_decide::units::InstanceType;
+use spotscale_decide::{offers::Shape, units::InstanceType};
 use tracing::{debug, info, warn};
 
 use crate::{
     advisor::Advisor,
     call::CallError,
     config::{ConfigError, MarketConfig},
-    instance_types::{self, InstanceInfo, InstanceTypesError},
+    instance_types::{self, InstanceInfo},
     known::Known,
     metrics::Metrics,
     on_demand::{OnDemandSource, PriceList},
@@ -88,14 +91,9 @@ impl Ec2Market {
         Ok(Self { desk: Arc::new(desk), last: Mutex::default() })
     }
 
-    /// What the types are, as EC2 describes them. An error names those that it does not know.
-    pub async fn instance_types(&self) -> Result<Vec<InstanceInfo>, InstanceTypesError> {
-        let described = instance_types::describe(&self.desk.client, &self.desk.types).await;
-        match &described {
-            Ok(infos) => infos.iter().for_each(|info| self.desk.metrics.instance_type(info)),
-            Err(error) => self.desk.metrics.failure("DescribeInstanceTypes", error.kind()),
-        }
-        described
+    /// What the types are, as EC2 has described them at the last look; those that it does not know are absent.
+    pub fn instance_types(&self) -> Vec<InstanceInfo> {
+        self.desk.known().infos.values().cloned().collect()
     }
 
     /// Where the on-demand prices in use come from.
@@ -129,15 +127,21 @@ impl Market for Ec2Market {
         let known = self.desk.known();
         prior(known.spot.offerings(), self.desk.advisor.as_ref(), &known.scores, usual)
     }
+
+    fn shapes(&self) -> BTreeMap<InstanceType, Shape> {
+        let known = self.desk.known();
+        known.infos.iter().map(|(name, info)| (name.clone(), info.shape())).collect()
+    }
 }
 
 // === impl Desk ===
 
 impl Desk {
     async fn look(&self, now: Timestamp) -> Result<PriceBook, MarketError> {
-        let (spot, (), (), ()) = join!(
+        let (spot, (), (), (), ()) = join!(
             self.ask_spot(now),
             self.ask_on_demand(now),
+            self.ask_types(now),
             self.ask_zones(now),
             self.ask_scores(now)
         );
@@ -186,6 +190,30 @@ impl Desk {
         let source = known.on_demand.source(&self.types);
         self.metrics.tabled(source.tabled.len());
         info!(%source, "on-demand prices");
+    }
+
+    async fn ask_types(&self, now: Timestamp) {
+        if !self.known().infos_pace.is_due(now) {
+            return;
+        }
+        let described = instance_types::describe(&self.client, &self.types).await;
+        let mut known = self.known();
+        match described {
+            Ok(infos) => {
+                known.infos_pace.answered();
+                for info in infos.values() {
+                    self.metrics.instance_type(info);
+                }
+                let is_unknown = |one: &&InstanceType| !infos.contains_key(one);
+                let unknown: Vec<_> = self.types.iter().filter(is_unknown).collect();
+                self.metrics.unknown_types(unknown.len());
+                if !unknown.is_empty() {
+                    warn!(?unknown, "EC2 does not know some instance types in this region");
+                }
+                known.infos = infos;
+            }
+            Err(error) => self.failed(&mut known.infos_pace, &error),
+        }
     }
 
     async fn ask_zones(&self, now: Timestamp) {

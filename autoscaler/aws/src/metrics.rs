@@ -21,6 +21,7 @@ pub struct Metrics {
     tabled: Gauge,
     notices: Family<NoticeLabels, Counter>,
     instance_types: Family<InstanceTypeLabels, Gauge>,
+    unknown_types: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,6 +71,8 @@ impl Metrics {
         registry.register("spotscale_aws_metadata_notices", help, self.notices.clone());
         let help = "The instance types in use, as EC2 describes them";
         registry.register("spotscale_aws_instance_type_info", help, self.instance_types.clone());
+        let help = "Instance types that may be bought and that EC2 does not know in this region";
+        registry.register("spotscale_aws_instance_types_unknown", help, self.unknown_types.clone());
     }
 
     pub(crate) fn failure(&self, call: &'static str, kind: &'static str) {
@@ -90,6 +93,10 @@ impl Metrics {
         self.tabled.set(i64::try_from(types).unwrap_or(i64::MAX));
     }
 
+    pub(crate) fn unknown_types(&self, types: usize) {
+        self.unknown_types.set(i64::try_from(types).unwrap_or(i64::MAX));
+    }
+
     pub(crate) fn notice(&self, kind: &'static str) {
         self.notices.get_or_create(&NoticeLabels { kind }).inc();
     }
@@ -101,7 +108,7 @@ impl Metrics {
             vcpus: info.vcpus,
             memory_mib: info.memory_mib,
             gpu: gpu.map_or_else(String::new, |gpu| gpu.name.clone()),
-            gpus: info.gpus.iter().map(|gpu| gpu.count).sum(),
+            gpus: info.shape().gpus,
             gpu_memory_mib: gpu.map_or(0, |gpu| gpu.memory_mib),
         };
         self.instance_types.get_or_create(&labels).set(1);

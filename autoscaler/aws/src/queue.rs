@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use aws_config::{SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_sqs::{
     Client,
+    config::Builder,
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
         DeleteMessageBatchRequestEntry, Message,
@@ -27,6 +28,10 @@ const WAIT: Duration = Duration::from_secs(20);
 /// Entries that SQS could not handle are sent so often.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
+/// SQS takes receipts in milliseconds; one attempt that takes longer than this is tried again, and the whole call is given
+/// up after the other. What was not taken comes again.
+const TAKE_ATTEMPT: Duration = Duration::from_secs(3);
+const TAKE: Duration = Duration::from_secs(8);
 
 /// A queue that EventBridge writes to.
 pub struct NoticeQueue {
@@ -45,14 +50,8 @@ impl NoticeQueue {
         let url = config.interruption_queue.clone()?;
         // A receive takes as long as SQS waits, and is no hung call before that.
         let attempt = WAIT + Duration::from_secs(10);
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(3))
-            .operation_attempt_timeout(attempt)
-            .operation_timeout(attempt + Duration::from_secs(30))
-            .build();
-        let config_of_sqs =
-            aws_sdk_sqs::config::Builder::from(sdk).timeout_config(timeouts).build();
-        let client = Client::from_conf(config_of_sqs);
+        let timeouts = timeouts(attempt, attempt + Duration::from_secs(30));
+        let client = Client::from_conf(Builder::from(sdk).timeout_config(timeouts).build());
         Some(Self { client, url, visibility: config.queue_visibility.0, metrics })
     }
 
@@ -100,6 +99,19 @@ impl NoticeQueue {
     }
 }
 
+fn timeouts(attempt: Duration, call: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .operation_attempt_timeout(attempt)
+        .operation_timeout(call)
+        .build()
+}
+
+/// For a call that hands receipts in.
+fn hasty() -> Builder {
+    Builder::new().timeout_config(timeouts(TAKE_ATTEMPT, TAKE))
+}
+
 fn read(message: Message) -> Option<Received> {
     let event = Event::parse(&message.body.unwrap_or_default());
     Some(Received { receipt: Receipt(message.receipt_handle?), event })
@@ -129,8 +141,8 @@ impl NoticeSource for NoticeQueue {
             };
             let entries = entries.into_iter().filter_map(entry).collect();
             let call = self.client.delete_message_batch().queue_url(&self.url);
-            let answer = call.set_entries(Some(entries)).send().await;
-            let failed = answer.map(|answer| answer.failed);
+            let call = call.set_entries(Some(entries)).customize().config_override(hasty());
+            let failed = call.send().await.map(|answer| answer.failed);
             failed.map_err(|error| CallError::new("DeleteMessageBatch", &error))
         };
         self.batches(receipts, send).await
@@ -145,8 +157,8 @@ impl NoticeSource for NoticeQueue {
             };
             let entries = entries.into_iter().filter_map(entry).collect();
             let call = self.client.change_message_visibility_batch().queue_url(&self.url);
-            let answer = call.set_entries(Some(entries)).send().await;
-            let failed = answer.map(|answer| answer.failed);
+            let call = call.set_entries(Some(entries)).customize().config_override(hasty());
+            let failed = call.send().await.map(|answer| answer.failed);
             failed.map_err(|error| CallError::new("ChangeMessageVisibilityBatch", &error))
         };
         self.batches(receipts, send).await

@@ -186,19 +186,20 @@ fn a_machine_that_is_not_known_may_still_join_and_is_foreign_in_the_end() {
 }
 
 #[test]
-fn a_machine_on_its_way_out_is_emptied_unless_we_sent_it() {
+fn a_machine_on_its_way_out_is_emptied_unless_the_cluster_sent_it() {
     let mut intake = Intake::default();
     let ending = |n| message(&format!("m{n}"), 7, EventKind::Ending(Ending::Stopping), n);
-    intake.take(vec![ending(1), ending(2), ending(3), ending(4)]);
-    let mut seen = seen(8, [1, 2, 3, 4]);
+    intake.take(vec![ending(1), ending(2), ending(3), ending(4), ending(5)]);
+    let mut seen = seen(8, [1, 2, 3, 4, 5]);
     seen.nodes[1].cordoned = Some(CordonCause::Surplus);
     seen.nodes[2].phase = NodePhase::Ended { at: at(7), by: EndedBy::Us };
     let kind = NoticeKind::Interruption { deadline: at(100) };
     seen.notices = vec![Notice { node: seen.nodes[3].name.clone(), kind }];
+    seen.nodes[4].phase = NodePhase::Leaving;
     let orders = obey(&mut intake, &seen);
     let now = News::Stands(NoticeKind::Maintenance { deadline: at(7) });
     assert_eq!(news(&orders), [("node-1", now)]);
-    assert_eq!(outcomes(&orders), ["nothing-new", "gone", "nothing-new"]);
+    assert_eq!(outcomes(&orders), ["nothing-new", "gone", "nothing-new", "nothing-new"]);
 }
 
 #[test]

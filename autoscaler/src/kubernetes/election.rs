@@ -2,11 +2,15 @@
 //!
 //! Clocks of two machines are never compared. The holder stops acting a fixed time after it *began* its last successful
 //! renewal; another takes the Lease only when it has itself *seen* it unchanged for longer than that. Both are spans of
-//! each one's own clock that never goes back. (Ready-made elections compare the renewal's wall-clock time, written by
+//! each one's own clock that never goes back. What is under way when the holder stops is given up: what the API server
+//! has of it then has the rest of the lease to be done. (Ready-made elections compare the renewal's wall-clock time, written by
 //! another machine, with their own: with clocks that differ, two would act.)
+
+mod tenure;
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -20,6 +24,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
+use self::tenure::{Ours, Tenure};
 use super::act::failed;
 use crate::{cluster::ClusterError, gate::Gate};
 
@@ -34,7 +39,8 @@ pub struct ElectionConfig {
     pub identity: String,
     /// A Lease that was not renewed for so long may be taken.
     pub lease: Duration,
-    /// Its holder acts for so long after a renewal. What it began then has the rest of `lease` to end.
+    /// Its holder acts for so long after a renewal. What it began, and the API server has not done yet, has the rest of
+    /// `lease` to end.
     pub act_for: Duration,
     /// Time between two renewals, and between two looks of those who wait.
     pub renew_every: Duration,
@@ -43,17 +49,9 @@ pub struct ElectionConfig {
 /// This instance's part in the election.
 #[derive(Debug)]
 pub struct Election {
-    tenure: watch::Receiver<Option<Tenure>>,
+    ours: Ours,
     end: CancellationToken,
     tasks: TaskTracker,
-}
-
-/// The right to act, for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Tenure {
-    /// Counts the times that it was won anew.
-    term: u64,
-    until: Instant,
 }
 
 struct Candidate {
@@ -95,26 +93,18 @@ impl ElectionConfig {
     }
 }
 
-// === impl Tenure ===
-
-impl Tenure {
-    fn lasts(&self) -> bool {
-        Instant::now() < self.until
-    }
-}
-
 // === impl Election ===
 
 impl Election {
     /// Runs for the Lease until [`Self::release`].
     pub fn start(client: Client, config: ElectionConfig) -> Self {
-        let (tenure, of_ours) = watch::channel(None);
+        let (tenure, ours) = watch::channel(None);
         let leases = Api::namespaced(client, &config.namespace);
         let candidate = Candidate { leases, config, seen: None, terms: 0, tenure };
         let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(candidate.run(end.clone()));
         tasks.close();
-        Self { tenure: of_ours, end, tasks }
+        Self { ours: Ours(ours), end, tasks }
     }
 
     /// Lets another lead at once. To be called when nothing is being done any more.
@@ -125,17 +115,18 @@ impl Election {
 
     /// Waits until this instance leads.
     pub async fn won(&self) {
-        let mut tenure = self.tenure.clone();
-        // An error is the end of the election: then nobody is told anything any more.
-        if tenure.wait_for(|tenure| tenure.is_some_and(|tenure| tenure.lasts())).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        self.ours.clone().won().await;
     }
 }
 
+#[async_trait]
 impl Gate for Election {
     fn term(&self) -> Option<u64> {
-        self.tenure.borrow().filter(Tenure::lasts).map(|tenure| tenure.term)
+        self.ours.now().map(|tenure| tenure.term)
+    }
+
+    async fn over(&self, term: u64) {
+        self.ours.clone().over(term).await;
     }
 }
 

@@ -105,16 +105,14 @@ fn reference<K: Kind>(
 }
 
 fn event(decision: &Decision) -> Option<Event> {
-    let (type_, outcome) = match &decision.outcome {
-        Outcome::Done => (EventType::Normal, String::new()),
-        Outcome::Forced { against } => (EventType::Warning, format!(" (against: {against})")),
-        Outcome::Failed { error } => (EventType::Warning, format!(" ({error})")),
+    let type_ = match &decision.outcome {
+        Outcome::Done => EventType::Normal,
+        Outcome::Forced { .. } | Outcome::Failed { .. } => EventType::Warning,
         Outcome::AlreadySo | Outcome::Dropped | Outcome::DryRun | Outcome::NotLeading => {
             return None;
         }
     };
-    let reasons: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
-    let mut note = format!("{}: {}{outcome}", decision.action, reasons.join("; "));
+    let mut note = decision.to_string();
     note.truncate(note.floor_char_boundary(NOTE_MAX));
     let kind = decision.action.kind();
     Some(Event {

@@ -7,11 +7,11 @@ use k8s_openapi::{
     ClusterResourceScope,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
-use kube::{Resource, ResourceExt as _};
+use kube::Resource;
 use serde::{Deserialize, de::DeserializeOwned};
 use spotscale_decide::disruption::INTERRUPTION_TAINT;
 
-use super::names;
+use super::{metadata, names};
 
 /// A part of an object.
 pub(super) trait Part:
@@ -38,6 +38,7 @@ pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(bound = "")]
 pub(super) struct Object<K: Kind> {
+    #[serde(deserialize_with = "metadata::read")]
     pub(super) metadata: ObjectMeta,
     #[serde(default)]
     pub(super) spec: K::Spec,
@@ -70,15 +71,20 @@ macro_rules! kind {
 }
 
 kind!(Node: "" / "v1", "nodes", NodeSpec, NodeStatus, |node| {
-    node.status.conditions.retain(|condition| condition.r#type == "Ready");
+    keep_labels_of_node(&mut node.metadata);
+    keep(&mut node.status.conditions, |condition| condition.r#type == "Ready");
 });
 kind!(Pod: "" / "v1", "pods", PodSpec, PodStatus, |pod| {
-    pod.metadata.labels.get_or_insert_default().retain(|key, _| key == names::TEMPLATE_HASH);
-    pod.status.conditions.retain(|condition| condition.r#type == "Ready");
-    pod.spec.tolerations.retain(Toleration::covers_ours);
+    let labels = pod.metadata.labels.take();
+    pod.spec.template_hash = labels.and_then(|mut labels| labels.remove(names::TEMPLATE_HASH));
+    keep(&mut pod.status.conditions, |condition| condition.r#type == "Ready");
+    keep(&mut pod.spec.tolerations, Toleration::covers_ours);
 });
 kind!(Deployment: "apps" / "v1", "deployments", DeploymentSpec, Nothing);
-kind!(NodeClaim: "karpenter.sh" / "v1", "nodeclaims", Nothing, ClaimStatus);
+kind!(NodeClaim: "karpenter.sh" / "v1", "nodeclaims", Nothing, ClaimStatus, |claim| {
+    keep_labels_of_node(&mut claim.metadata);
+    keep(&mut claim.status.conditions, |condition| condition.r#type == "Launched");
+});
 kind!(NodePool: "karpenter.sh" / "v1", "nodepools", PoolSpec, Nothing);
 kind!(NodeOverlay: "karpenter.sh" / "v1alpha1", "nodeoverlays", OverlaySpec, OverlayStatus);
 
@@ -121,6 +127,9 @@ pub(super) struct PodSpec {
     pub(super) node_name: Option<String>,
     pub(super) termination_grace_period_seconds: Option<u64>,
     pub(super) tolerations: Vec<Toleration>,
+    /// Of all labels the only one that is read: a map takes half a kilobyte for it.
+    #[serde(skip)]
+    pub(super) template_hash: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -203,15 +212,30 @@ pub(super) struct OverlayStatus {
     pub(super) conditions: Vec<Condition>,
 }
 
-/// What every object is pruned of, and then what its kind is.
+/// What every object is pruned of, and then what its kind is. A list that is empty, or has room for more, takes room too.
 pub(super) fn prune<K: Kind>(object: &mut Object<K>) {
-    object.managed_fields_mut().clear();
-    object.metadata.finalizers = None;
     let is_read = |key: &str| {
         key.starts_with("spotscale.dev/") || [names::MIRROR, names::DO_NOT_DISRUPT].contains(&key)
     };
-    object.annotations_mut().retain(|key, _| is_read(key));
+    keep_entries(&mut object.metadata.annotations, is_read);
     K::prune(object);
+}
+
+fn keep_labels_of_node(meta: &mut ObjectMeta) {
+    let read =
+        [names::POOL, names::CAPACITY_TYPE, names::INITIALIZED, names::INSTANCE_TYPE, names::ZONE];
+    keep_entries(&mut meta.labels, |key| read.contains(&key));
+}
+
+fn keep_entries(map: &mut Option<BTreeMap<String, String>>, is_read: impl Fn(&str) -> bool) {
+    let all = map.take().into_iter().flatten();
+    let read: BTreeMap<_, _> = all.filter(|(key, _)| is_read(key)).collect();
+    *map = (!read.is_empty()).then_some(read);
+}
+
+fn keep<T>(list: &mut Vec<T>, is_read: impl Fn(&T) -> bool) {
+    list.retain(is_read);
+    list.shrink_to_fit();
 }
 
 impl Toleration {

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | Node | annotation `spotscale.dev/notices` | what the provider said of it, whoever heard it |
 //! | Node | taint `spotscale.dev/interruption=notice\|surplus` | we cordoned it, and why |
+//! | Node | label `node.kubernetes.io/exclude-from-external-load-balancers=spotscale-autoscaler` | it goes with our cordon |
 //! | Node | annotation `spotscale.dev/cordoned-before` | somebody had cordoned it before us, and his cordon stays |
 //! | Node | annotation `spotscale.dev/protected` | we keep Karpenter from giving it back |
 //! | Pod | annotation `spotscale.dev/surged` | it was released from this ReplicaSet and has a replacement |
@@ -21,6 +22,7 @@ mod election;
 mod events;
 mod kinds;
 mod mapping;
+mod metadata;
 mod metrics;
 mod names;
 mod notices;
@@ -31,7 +33,7 @@ mod view;
 mod watch;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -43,7 +45,7 @@ use prometheus_client::registry::Registry;
 use spotscale_decide::{
     cluster::{Observation, Pool},
     planner::Action,
-    units::{InstanceType, NodeName},
+    units::NodeName,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -58,7 +60,6 @@ pub use self::{
 };
 use self::{
     kinds::{Deployment, Node, NodeClaim, NodeOverlay, NodePool, Pod},
-    mapping::Machines,
     metrics::Metrics,
     past::Past,
     view::{Problem, View},
@@ -74,7 +75,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 pub struct KubeCluster {
     client: Client,
     settings: Kubernetes,
-    machines: Machines,
     stores: Stores,
     metrics: Metrics,
     past: Mutex<Past>,
@@ -108,12 +108,10 @@ pub fn client(mut config: kube::Config) -> Result<Client, kube::Error> {
 }
 
 impl KubeCluster {
-    /// Begins to watch, until `end`. `machines` says how many pods of the workload fit on a machine of a type; on one
-    /// that is not listed one fits.
+    /// Begins to watch, until `end`.
     pub fn start(
         client: Client,
         settings: Kubernetes,
-        machines: BTreeMap<InstanceType, u32>,
         tasks: &TaskTracker,
         end: &CancellationToken,
     ) -> Arc<Self> {
@@ -128,7 +126,7 @@ impl KubeCluster {
             overlays: watches.start(None),
         };
         let (past, told) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { client, settings, machines, stores, metrics, past, told })
+        Arc::new(Self { client, settings, stores, metrics, past, told })
     }
 
     /// Adds what is counted here.
@@ -163,7 +161,6 @@ impl KubeCluster {
             pools: pools.all(),
             overlays: overlays.is_known().then(|| overlays.all()),
             ours: self.settings.node_selector.selector(),
-            machines: &self.machines,
         }
     }
 
@@ -193,7 +190,7 @@ impl Cluster for KubeCluster {
         }
         let mut seen = self.view().observe(Timestamp::now());
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        past.complete(&mut seen.observation, &seen.leaving);
+        past.complete(&mut seen.observation);
         drop(past);
         self.complain(seen.problems);
         Ok(seen.observation)

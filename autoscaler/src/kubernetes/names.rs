@@ -24,6 +24,8 @@ pub const CORDONED_BEFORE: &str = "spotscale.dev/cordoned-before";
 pub(super) const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 /// Ours, on a Node that we told Karpenter to leave alone: that goes with our cordon.
 pub const PROTECTED: &str = "spotscale.dev/protected";
+/// Load balancers outside the cluster send nothing to a node with this, whatever its value; ours has the value [`MANAGER`].
+pub(super) const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 /// Ours, on a NodePool that was closed: the limits that it had, as JSON.
 pub const LIMITS: &str = "spotscale.dev/limits";
 /// On what we made, with the value [`MANAGER`].

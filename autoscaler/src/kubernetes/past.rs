@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use spotscale_decide::{
     cluster::{EndedBy, Node, NodePhase, NoticeKind, Observation},
-    units::{Millis, NodeName},
+    units::Millis,
 };
 
 /// For so long it is told that a node has ended.
@@ -30,7 +30,7 @@ struct Life {
 
 impl Past {
     /// Adds the nodes that have ended to what is seen.
-    pub(super) fn complete(&mut self, seen: &mut Observation, leaving: &BTreeSet<NodeName>) {
+    pub(super) fn complete(&mut self, seen: &mut Observation) {
         let mut deadlines = BTreeMap::new();
         for notice in &seen.notices {
             if let NoticeKind::Interruption { deadline } = notice.kind {
@@ -39,18 +39,26 @@ impl Past {
         }
         let mut before = std::mem::take(&mut self.lives);
         for node in &seen.nodes {
-            let key = node.instance.as_ref().map_or(node.name.as_str(), |id| id.as_str());
-            let known = before.remove(key).filter(|life| life.node.launched_at == node.launched_at);
-            let left_at = leaving.contains(&node.name).then_some(seen.at);
+            let known =
+                before.remove(key(node)).filter(|life| life.node.launched_at == node.launched_at);
+            let left_at = node.is_leaving().then_some(seen.at);
             let life = Life {
                 node: node.clone(),
                 deadline: deadlines.get(&node.name).copied(),
                 left_at: known.and_then(|life| life.left_at).or(left_at),
             };
-            self.lives.insert(key.to_owned(), life);
+            self.lives.insert(key(node).to_owned(), life);
         }
         self.ended.extend(before.into_values().map(|life| (seen.at, life.end(seen.at))));
-        self.ended.retain(|(told_at, _)| seen.at.duration_since(*told_at) < TOLD_FOR);
+        let lives = &self.lives;
+        let listed: BTreeSet<_> =
+            lives.values().map(|life| (&life.node.name, life.node.launched_at)).collect();
+        self.ended.retain(|(told_at, node)| {
+            // It was not listed for a while, without its label for instance, or is known by its machine by now.
+            let same = lives.get(key(node)).is_some_and(|l| l.node.launched_at == node.launched_at);
+            let is_back = same || listed.contains(&(&node.name, node.launched_at));
+            !is_back && seen.at.duration_since(*told_at) < TOLD_FOR
+        });
         seen.nodes.extend(self.ended.iter().map(|(_, node)| node.clone()));
     }
 }
@@ -73,9 +81,18 @@ impl Life {
     }
 }
 
+fn key(node: &Node) -> &str {
+    node.instance.as_ref().map_or(node.name.as_str(), |id| id.as_str())
+}
+
 #[cfg(test)]
 mod tests {
-    use spotscale_decide::cluster::{CapacityType, Notice, Offering};
+    use spotscale_decide::{
+        cluster::{CapacityType, Notice, Offering},
+        ledger::{Baseline, Ledger},
+        prices::{PriceBook, PriceChange},
+        units::MicroUsd,
+    };
 
     use super::*;
     use crate::kubernetes::mapping::testing::at;
@@ -105,21 +122,53 @@ mod tests {
         deadline: Option<i64>,
         leaving: bool,
     ) -> Vec<Node> {
+        completed(past, second, nodes, deadline, leaving).nodes
+    }
+
+    fn completed(
+        past: &mut Past,
+        second: i64,
+        nodes: &[Node],
+        deadline: Option<i64>,
+        leaving: bool,
+    ) -> Observation {
         let notice = |deadline| Notice {
             node: nodes[0].name.clone(),
             kind: NoticeKind::Interruption { deadline: at(deadline) },
         };
+        let notices = deadline.map(notice).into_iter().collect();
+        let mut nodes = nodes.to_vec();
+        if leaving {
+            for node in &mut nodes {
+                node.phase = NodePhase::Leaving;
+            }
+        }
         let mut seen = Observation {
             at: at(second),
             workloads: vec![],
-            nodes: nodes.to_vec(),
+            nodes,
             pods: vec![],
-            notices: deadline.map(notice).into_iter().collect(),
+            notices,
             provisioner: None,
         };
-        let leaving = nodes.iter().filter(|_| leaving).map(|node| node.name.clone()).collect();
-        past.complete(&mut seen, &leaving);
-        seen.nodes
+        past.complete(&mut seen);
+        seen
+    }
+
+    /// What was spent at the last of these looks: at a second, is the node listed?
+    fn spend(looks: &[(i64, bool)], instance: Option<&str>) -> MicroUsd {
+        let price = PriceChange { at: at(0), price: "0.36".parse().unwrap() };
+        let prices = PriceBook::from_iter([(node("a", None).offering, price)]);
+        let baseline =
+            Baseline { instance_type: "g4dn.xlarge".parse().unwrap(), pods_max: 1, nodes: None };
+        let (mut past, mut ledger) = (Past::default(), Ledger::default());
+        for (second, is_listed) in looks {
+            let nodes: Vec<_> = is_listed.then(|| node("a", instance)).into_iter().collect();
+            let seen = completed(&mut past, *second, &nodes, None, false);
+            ledger.observe(&seen, &prices);
+        }
+        let last = looks.last().unwrap().0;
+        ledger.totals(&baseline, &prices, at(last)).spend
     }
 
     fn phase_after(deadline: Option<i64>, leaving: bool, gone_at: i64) -> NodePhase {
@@ -157,5 +206,26 @@ mod tests {
         let seen = look(&mut past, 40, &[next], None, false);
         assert_eq!(seen.iter().filter(|node| node.is_alive()).count(), 1);
         assert_eq!(seen.len(), 2);
+    }
+
+    #[test]
+    fn a_machine_that_gets_its_id_late_has_not_ended() {
+        let mut past = Past::default();
+        look(&mut past, 10, &[node("claim", None)], None, false);
+        assert_eq!(look(&mut past, 20, &[node("claim", Some("i-1"))], None, false).len(), 1);
+    }
+
+    #[test]
+    fn a_machine_that_is_listed_again_goes_on_costing() {
+        for instance in [None, Some("i-1")] {
+            let cost = |looks: &[(i64, bool)]| spend(looks, instance).0;
+            assert_eq!(cost(&[(100, true), (110, false), (200, false)]), 11_000);
+            let back = [(100, true), (110, false), (120, true), (130, true), (200, true)];
+            assert_eq!(cost(&back), 20_000, "it was there all the time");
+            let twice = [(100, true), (110, false), (120, true), (150, false), (160, true)];
+            assert_eq!(cost(&twice), 16_000);
+            let late = [(100, true), (110, false), (500, false), (600, true)];
+            assert_eq!(cost(&late), 60_000, "also when its end is told no more");
+        }
     }
 }

@@ -13,8 +13,8 @@ use spotscale_decide::{
 };
 
 use super::{
-    kinds::{Deployment, Kind, Node, NodeClaim, NodeOverlay, NodePool, Object, Pod},
-    mapping::{self, Machines, Placement, Unreadable},
+    kinds::{Deployment, Node, NodeClaim, NodeOverlay, NodePool, Object, Pod},
+    mapping::{self, Placement, Unreadable},
     names::{self, NOTICES},
 };
 
@@ -31,14 +31,11 @@ pub(super) struct View<'a> {
     pub(super) overlays: Option<All<NodeOverlay>>,
     /// Whose nodes are ours.
     pub(super) ours: &'a Selector,
-    pub(super) machines: &'a Machines,
 }
 
 /// What was seen, and what could not be read.
 pub(super) struct Seen {
     pub(super) observation: Observation,
-    /// Nodes whose machine is being given back.
-    pub(super) leaving: BTreeSet<NodeName>,
     pub(super) problems: BTreeSet<Problem>,
 }
 
@@ -66,7 +63,7 @@ impl Seen {
             notices: vec![],
             provisioner: None,
         };
-        Self { observation, leaving: BTreeSet::new(), problems: BTreeSet::new() }
+        Self { observation, problems: BTreeSet::new() }
     }
 }
 
@@ -118,7 +115,7 @@ impl View<'_> {
             joined.insert(machine);
             let claim = by_node.get(node.metadata.name.as_deref().unwrap_or_default());
             let claim = claim.or_else(|| by_machine.get(machine)).copied();
-            seen.node(Some(node), claim, mapping::node(node, claim, self.machines));
+            seen.node(Some(node), claim, mapping::node(node, claim));
         }
         let has_joined = |claim: &Object<NodeClaim>| {
             let machine = claim.status.provider_id.as_deref();
@@ -131,17 +128,18 @@ impl View<'_> {
             claim.labels().get(names::POOL).is_some_and(|pool| pools.contains(pool.as_str()))
         };
         for claim in joining.filter(is_ours) {
-            if let Some(machine) = mapping::machine(claim, self.machines) {
+            if let Some(machine) = mapping::machine(claim) {
                 seen.node(None, Some(claim), machine);
             }
         }
     }
 
     fn see_pods(&self, seen: &mut Seen) {
-        let mut placement = Placement {
-            nodes: self.nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect(),
-            ..Placement::default()
-        };
+        let named = self.nodes.iter().filter_map(|node| {
+            let name = node.metadata.name.as_deref()?;
+            Some((name, name.parse().ok()?))
+        });
+        let mut placement = Placement { nodes: named.collect(), ..Placement::default() };
         let observation = &mut seen.observation;
         for deployment in &self.deployments {
             let named =
@@ -186,17 +184,10 @@ impl Seen {
         if standing.is_malformed {
             self.problems.insert(Problem::Notices { node: mapped.name.clone() });
         }
-        if is_deleted(node) || is_deleted(claim) {
-            self.leaving.insert(mapped.name.clone());
-        }
         let notice = |kind| Notice { node: mapped.name.clone(), kind };
         self.observation.notices.extend(standing.kinds.into_iter().map(notice));
         self.observation.nodes.push(mapped);
     }
-}
-
-fn is_deleted<K: Kind>(object: Option<&Object<K>>) -> bool {
-    object.is_some_and(|object| object.metadata.deletion_timestamp.is_some())
 }
 
 #[cfg(test)]
@@ -277,7 +268,6 @@ mod tests {
                 pools: vec![Arc::new(Object::clone(&pool))],
                 overlays: None,
                 ours: &ours,
-                machines: &Machines::new(),
             };
             let nodes = view.observe(at(100)).observation.nodes;
             nodes
@@ -303,7 +293,6 @@ mod tests {
             pools: vec![],
             overlays: None,
             ours: &ours,
-            machines: &Machines::new(),
         };
         let look = || {
             let start = Instant::now();

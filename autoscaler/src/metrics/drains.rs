@@ -27,6 +27,8 @@ pub(super) struct Drains {
 struct Begun {
     at: Timestamp,
     deadline: Option<Timestamp>,
+    /// Something has run there since.
+    carried: bool,
     over: bool,
 }
 
@@ -53,17 +55,24 @@ impl Drains {
     }
 
     pub(super) fn see(&self, seen: &Observation) {
-        let index = Index::of(seen);
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         let cordoned = seen.nodes.iter().filter(|node| node.is_alive() && node.cordoned.is_some());
+        let mut cordoned = cordoned.peekable();
+        // Most of the time nothing is being emptied, and an index of thousands of nodes is not for nothing.
+        if begun.is_empty() && cordoned.peek().is_none() {
+            return;
+        }
+        let index = Index::of(seen);
         for node in cordoned {
             let drain = begun.entry(node.name.clone()).or_insert(Begun {
                 at: seen.at,
                 deadline: None,
+                carried: false,
                 over: false,
             });
             let deadlines = index.notices(&node.name).iter().filter_map(deadline);
             drain.deadline = drain.deadline.into_iter().chain(deadlines).min();
+            drain.carried |= !index.pods_on(&node.name).is_empty();
         }
         begun.retain(|name, drain| {
             let node = index.node(name).filter(|node| node.is_alive());
@@ -71,7 +80,11 @@ impl Drains {
             if !drain.over && (node.is_none() || empty) {
                 drain.over = true;
                 self.duration.observe(seconds(drain.at, seen.at));
-                drain.deadline.iter().for_each(|by| self.margin.observe(seconds(seen.at, *by)));
+                // An empty machine of which nobody hears until it is over was not emptied too late.
+                let deadline = drain.deadline.filter(|by| drain.carried || drain.at < *by);
+                if let Some(by) = deadline {
+                    self.margin.observe(seconds(seen.at, by));
+                }
             }
             node.is_some_and(|node| node.cordoned.is_some())
         });
@@ -89,4 +102,65 @@ fn deadline(kind: &NoticeKind) -> Option<Timestamp> {
 
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// One cordoned node whose deadline is the 100th second, with these pods.
+    fn seen(second: i64, pods: &[&str]) -> Observation {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let offering = json!({ "instance_type": "t", "zone": "a", "capacity_type": "spot" });
+        let pod = |name: &&str| -> Value {
+            json!({
+                "name": format!("default/{name}"), "workload": null, "node": "n",
+                "phase": "ready", "surged": false, "grace_ms": 0,
+            })
+        };
+        let notice = json!({ "node": "n", "kind": "maintenance", "deadline": at(100) });
+        serde_json::from_value(json!({
+            "at": at(second), "workloads": [], "provisioner": null, "notices": [notice],
+            "pods": pods.iter().map(pod).collect::<Vec<_>>(),
+            "nodes": [{
+                "name": "n", "instance": null, "offering": offering, "phase": { "is": "ready" },
+                "cordoned": "notice", "protected": false, "pool": null,
+                "launched_at": at(0), "pods_max": 1,
+            }],
+        }))
+        .unwrap()
+    }
+
+    /// The sum and the count of the margins after these looks.
+    fn margin(looks: &[Observation]) -> (String, String) {
+        let (drains, mut registry) = (Drains::default(), Registry::default());
+        drains.register(&mut registry);
+        for seen in looks {
+            drains.see(seen);
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let line = |of: &str| {
+            let name = format!("spotscale_drain_deadline_margin_seconds_{of} ");
+            text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().to_owned()
+        };
+        (line("sum"), line("count"))
+    }
+
+    #[test]
+    fn the_margin_is_what_was_left_when_the_last_pod_was_gone() {
+        let is = |sum: &str, count: &str| (sum.to_owned(), count.to_owned());
+        assert_eq!(margin(&[seen(10, &["p"]), seen(40, &[]), seen(50, &[])]), is("60.0", "1"));
+        assert_eq!(margin(&[seen(10, &["p"]), seen(130, &[])]), is("-30.0", "1"), "too late");
+        assert_eq!(
+            margin(&[seen(120, &["p"]), seen(130, &[])]),
+            is("-30.0", "1"),
+            "heard too late"
+        );
+        assert_eq!(margin(&[seen(10, &[])]), is("90.0", "1"), "nothing ran there");
+        assert_eq!(margin(&[seen(120, &[])]), is("0.0", "0"), "nor was anything late");
+    }
 }

@@ -36,7 +36,9 @@ pub(crate) struct Metrics {
     failures: Family<FailureLabels, Counter>,
     notices: Family<NoticeLabels, Counter>,
     price_age_seconds: Gauge<f64, AtomicU64>,
+    throughput: Family<ThroughputLabels, Gauge<f64, AtomicU64>>,
     leads: Gauge,
+    dry_run: Gauge,
     state_bytes: Gauge,
     tick_seconds: Seconds,
 }
@@ -76,6 +78,12 @@ struct NoticeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ThroughputLabels {
+    instance_type: String,
+    source: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FailureLabels {
     call: &'static str,
     kind: &'static str,
@@ -97,8 +105,18 @@ impl Metrics {
         registry.register("spotscale_notices", help, self.notices.clone());
         let (help, age) = ("Age of the prices in use", self.price_age_seconds.clone());
         registry.register_with_unit("spotscale_price_age", help, Unit::Seconds, age);
+        let help = "What a machine of the type is taken to answer, and how that is known";
+        let throughput = self.throughput.clone();
+        registry.register_with_unit(
+            "spotscale_autoscaler_throughput",
+            help,
+            per_second(),
+            throughput,
+        );
         let help = "Is this the daemon that acts? 1 or 0";
         registry.register("spotscale_autoscaler_leads", help, self.leads.clone());
+        let help = "Does this daemon only tell what it would do? 1 or 0";
+        registry.register("spotscale_autoscaler_dry_run", help, self.dry_run.clone());
         let help = "What one look, one plan and its execution took";
         let ticks = self.tick_seconds.0.clone();
         registry.register_with_unit("spotscale_autoscaler_tick", help, Unit::Seconds, ticks);
@@ -109,8 +127,15 @@ impl Metrics {
     /// Counts one tick. What was refused counts when it begins, not at every tick that it lasts.
     pub(crate) fn tick(&self, before: Option<&State>, now: &State) {
         self.leads.set((now.role == Role::Leader).into());
+        self.dry_run.set((now.role == Role::DryRun).into());
         self.drains.see(&now.snapshot.seen);
         self.money.rates(&now.snapshot);
+        self.throughput.clear();
+        for rate in &now.plan.rates {
+            let (instance_type, source) = (rate.instance_type.to_string(), rate.source.kind());
+            let labels = ThroughputLabels { instance_type, source };
+            self.throughput.get_or_create(&labels).set(rate.per_second.get());
+        }
         if now.role == Role::Standby {
             self.money.hush();
         } else {
@@ -157,6 +182,10 @@ impl Metrics {
     pub(crate) fn state_bytes(&self, bytes: usize) {
         self.state_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
+}
+
+fn per_second() -> Unit {
+    Unit::Other("requests_per_second".to_owned())
 }
 
 fn planned(plan: &Plan) -> impl Iterator<Item = &Reason> {

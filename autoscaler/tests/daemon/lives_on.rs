@@ -7,8 +7,8 @@ use crate::support::{
     Side, Turnstile, With, series,
 };
 use jiff::SignedDuration;
-use spotscale_autoscaler::{ClusterError, FileMarket, Playback, Role, State, Vault};
-use spotscale_decide::units::MicroUsd;
+use spotscale_autoscaler::{ClusterError, FileMarket, Outcome, Playback, Role, State, Vault};
+use spotscale_decide::{offers::Source, units::MicroUsd};
 
 const UP: u64 = BOOT_SECS as u64 + 3;
 
@@ -16,12 +16,22 @@ fn kept_in(vault: &Arc<SharedVault>) -> With {
     With { vault: Some(Arc::clone(vault) as Arc<dyn Vault>), ..With::default() }
 }
 
+/// A daemon that leads until the gate turns, with its machine up.
+async fn leading(cluster: &Arc<ScriptedCluster>) -> (Arc<Turnstile>, Running) {
+    let gate = Arc::new(Turnstile::default());
+    gate.turn(Some(0));
+    let side = Some(Arc::new(Side(Arc::clone(&gate), 0)) as _);
+    let running = Running::with(cluster, With { gate: side, ..With::default() });
+    running.after(UP).await;
+    (gate, running)
+}
+
 fn times(cluster: &ScriptedCluster, kind: &str) -> usize {
     cluster.applied().iter().filter(|applied| **applied == kind).count()
 }
 
 /// The node of this test is interrupted, and its one pod moves. The daemon dies after so many actions of it.
-async fn drained_with_a_kill_after(acts: usize) -> (Arc<ScriptedCluster>, State) {
+async fn drained_with_a_kill_after(acts: usize) -> (Arc<ScriptedCluster>, Arc<State>) {
     let (cluster, vault) = (ScriptedCluster::new(1), Arc::new(SharedVault::default()));
     let first = Running::with(&cluster, kept_in(&vault));
     first.after(UP).await;
@@ -115,10 +125,12 @@ async fn a_vault_out_of_reach_is_neither_waited_for_nor_overwritten() {
     let saves = vault.saves();
     let second = Running::with(&cluster, kept_in(&vault));
     cluster.interrupt(SignedDuration::from_secs(120));
-    second.after(5).await;
+    let state = second.after(5).await;
     assert_eq!(times(&cluster, "cordon"), 1, "the drain does not wait");
+    assert_eq!(state.snapshot.spent_this_month, None, "nobody knows");
     vault.breaks(false);
     let state = second.after(30).await;
+    assert!(state.snapshot.spent_this_month > Some(paid));
     assert!(vault.saves() > saves);
     assert!(state.totals.spend > paid, "{:?}", state.totals);
 }
@@ -139,7 +151,9 @@ async fn of_two_daemons_one_acts_and_the_other_goes_on_where_it_was() {
     assert_eq!((leads.role, stands_by.role), (Role::Leader, Role::Standby));
     assert!(stands_by.decisions.is_empty());
     assert!(!two.get("/metrics").await.contains("spotscale_spend_usd_total{"), "told twice");
-    assert!(one.get("/metrics").await.contains("spotscale_autoscaler_leads 1"));
+    let metrics = one.get("/metrics").await;
+    assert!(metrics.contains("spotscale_autoscaler_leads 1"), "{metrics}");
+    assert!(metrics.contains("spotscale_autoscaler_dry_run 0"), "{metrics}");
     gate.turn(None);
     cluster.interrupt(SignedDuration::from_secs(120));
     one.after(5).await;
@@ -155,11 +169,7 @@ async fn of_two_daemons_one_acts_and_the_other_goes_on_where_it_was() {
 #[tokio::test(start_paused = true)]
 async fn leadership_that_is_lost_in_the_middle_of_a_plan_ends_it_there() {
     let cluster = ScriptedCluster::new(1);
-    let gate = Arc::new(Turnstile::default());
-    gate.turn(Some(0));
-    let side = Some(Arc::new(Side(Arc::clone(&gate), 0)) as _);
-    let running = Running::with(&cluster, With { gate: side, ..With::default() });
-    running.after(UP).await;
+    let (gate, running) = leading(&cluster).await;
     cluster.on_apply([Some(Mishap::Slow(Duration::from_secs(2)))]);
     cluster.interrupt(SignedDuration::from_secs(120));
     running.after(1).await;
@@ -168,9 +178,33 @@ async fn leadership_that_is_lost_in_the_middle_of_a_plan_ends_it_there() {
     let state = running.after(2).await;
     let told: Vec<_> =
         state.decisions.iter().map(|d| (d.action.kind(), d.outcome.kind())).collect();
-    assert_eq!(told[1..3], [("cordon", "done"), ("surge", "not-leading")], "{told:?}");
+    assert_eq!(told[1..3], [("cordon", "failed"), ("surge", "not-leading")], "{told:?}");
     running.after(3).await;
     assert_eq!(times(&cluster, "surge"), 1, "the next plan does it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_an_answer_is_given_up_when_the_term_is_over_and_not_before() {
+    let cluster = ScriptedCluster::new(1);
+    let (gate, running) = leading(&cluster).await;
+    // The call may last ten seconds, and takes eight.
+    cluster.on_apply([Some(Mishap::Slow(Duration::from_secs(8)))]);
+    cluster.interrupt(SignedDuration::from_secs(120));
+    running.after(10).await;
+    assert_eq!(times(&cluster, "cordon"), 1, "the term goes on");
+    cluster.on_apply([Some(Mishap::Hangs)]);
+    cluster.wants(2);
+    running.after(2).await;
+    gate.turn(None);
+    let state = running.after(1).await;
+    let Outcome::Failed { error } = &state.decisions.back().unwrap().outcome else {
+        panic!("{:?}", state.decisions);
+    };
+    assert!(error.contains("before another may lead"), "{error}");
+    assert_eq!(state.role, Role::Standby);
+    let metrics = running.get("/metrics").await;
+    let failed = "spotscale_autoscaler_failures_total{call=\"apply\",kind=\"unavailable\"} 1";
+    assert!(metrics.contains(failed), "{metrics}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,6 +218,29 @@ async fn a_market_that_hangs_does_not_hold_up_a_drain() {
     cluster.interrupt(SignedDuration::from_secs(120));
     second.after(2).await;
     assert_eq!(cluster.applied()[1..], ["cordon", "surge"]);
+}
+
+/// It is there, and never answers.
+#[tokio::test(start_paused = true)]
+async fn a_prometheus_that_hangs_does_not_hold_up_a_drain_and_is_told() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("--prometheus-url=http://{}", listener.local_addr().unwrap());
+    let url: &'static str = String::leak(url);
+    let flags = Vec::leak(vec![url]);
+    let cluster = ScriptedCluster::new(1);
+    let running = Running::with(&cluster, With { flags, ..With::default() });
+    running.after(UP).await;
+    cluster.interrupt(SignedDuration::from_secs(120));
+    let state = running.after(2).await;
+    assert_eq!(cluster.applied()[1..], ["cordon", "surge", "launch"]);
+    assert_eq!(state.plan.rates[0].source, Source::Calibration);
+    running.after(30).await;
+    let metrics = running.get("/metrics").await;
+    let failed = "spotscale_autoscaler_failures_total{call=\"traffic\",kind=\"unavailable\"}";
+    assert!(metrics.contains(failed), "{metrics}");
+    let throughput = "spotscale_autoscaler_throughput_requests_per_second\
+        {instance_type=\"g4dn.xlarge\",source=\"calibration\"} 400";
+    assert!(metrics.contains(throughput), "{metrics}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,6 +276,7 @@ async fn a_dry_run_tells_and_does_nothing() {
     assert_eq!(told, [("cordon", "dry-run"), ("surge", "dry-run"), ("launch", "dry-run")]);
     assert_eq!(state.plan.steps.len(), 3, "the plan stays what it would be");
     let metrics = dry.get("/metrics").await;
+    assert!(metrics.contains("spotscale_autoscaler_dry_run 1"), "{metrics}");
     assert!(metrics.contains("spotscale_actions_total{action=\"cordon\",outcome=\"dry-run\"} 1"));
 }
 

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::support::{BOOT_SECS, BrokenMarket, Mishap, Running, ScriptedCluster, series};
+use crate::support::{
+    BOOT_SECS, BrokenMarket, HungMarket, Mishap, Running, ScriptedCluster, ShapedMarket, With,
+    series,
+};
 use jiff::SignedDuration;
 use spotscale_autoscaler::{ClusterError, Decision, Market, Outcome, State};
-use spotscale_decide::units::MicroUsd;
+use spotscale_decide::{offers::Shape, units::MicroUsd};
 
 const UP: u64 = BOOT_SECS as u64 + 3;
 
@@ -97,6 +100,24 @@ async fn a_cluster_that_fails_or_hangs_is_asked_again() {
     assert!(metrics.contains(failures), "{metrics}");
 }
 
+/// The pod needs 10 s to end, and 5 s more is the margin.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_does_not_use_up_the_margin_of_an_eviction() {
+    // Its last call is past, or comes while the cordon hangs.
+    for (lead, evicted_within) in [(14, 3), (18, 6)] {
+        let cluster = ScriptedCluster::new(1);
+        let running = Running::start(&cluster);
+        running.after(UP).await;
+        cluster.on_apply([Some(Mishap::Hangs)]);
+        cluster.interrupt(SignedDuration::from_secs(lead));
+        let state = running.after(1 + evicted_within).await;
+        assert!(cluster.applied().contains(&"evict"), "{lead}: {:?}", outcomes(&state));
+        assert!(outcomes(&state).contains(&("cordon", "failed")));
+        running.after(10).await;
+        assert!(cluster.applied().contains(&"cordon"), "{lead}: it is tried again");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_capacity_the_next_best_is_bought_at_the_next_tick() {
     let cluster = ScriptedCluster::new(1);
@@ -143,6 +164,34 @@ async fn money_and_plan_are_told_over_http() {
     assert_eq!(plan["decisions"][0]["outcome"], "done");
     let because = &plan["decisions"][0]["reasons"][0]["because"];
     assert_eq!(because, "no-room");
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_many_pods_fit_follows_from_what_the_market_says_of_the_type() {
+    let cluster = ScriptedCluster::new(4);
+    let shaped = |gpus| ShapedMarket(series(cluster.origin), Shape { vcpus: 48, gpus });
+    let running = Running::with_market(&cluster, Arc::new(shaped(4)));
+    let state = running.after(UP).await;
+    assert_eq!(cluster.applied(), ["launch"], "one machine takes all four");
+    assert_eq!(state.snapshot.seen.nodes[0].pods_max, 4);
+    assert_eq!(state.plan.ranking.offers[0].pods_max, 4);
+    assert!(state.totals.baseline_is.starts_with("1 x g4dn.xlarge"), "{:?}", state.totals);
+    running.kill().await;
+    let flags = &["--machine=g5.xlarge=400", "--pod-cpus=12"];
+    let with = With { market: Some(Arc::new(shaped(0))), flags, ..With::default() };
+    let state = Running::with(&cluster, with).after(1).await;
+    assert_eq!(state.snapshot.seen.nodes[0].pods_max, 4, "48 processors, 12 for each");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_baseline_is_not_told_before_it_is_known_how_many_machines_it_takes() {
+    let cluster = ScriptedCluster::new(1);
+    let first = Running::start(&cluster);
+    assert!(first.after(100).await.totals.baseline > MicroUsd::ZERO);
+    first.kill().await;
+    let hung = || Some(Arc::new(HungMarket) as _);
+    let state = Running::with(&cluster, With { market: hung(), ..With::default() });
+    assert_eq!(state.after(10).await.totals.baseline_is, "");
 }
 
 #[tokio::test(start_paused = true)]

@@ -86,6 +86,15 @@ async fn pictures_that_wait_together_run_together() {
     let labels = "model=\"puppet\",version=\"1\"";
     let batches = format!("spotscale_inference_batch_size_count{{{labels}}} 2");
     assert!(stage.has_metric(&batches).await, "{}", stage.metrics().await);
+    // A batch counts once, however many wait for it.
+    let metrics = stage.metrics().await;
+    let value = |series: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series));
+        line.unwrap().trim().parse::<f64>().unwrap()
+    };
+    let busy = value(&format!("spotscale_inference_busy_seconds_total{{{labels}}}"));
+    let waited = format!("spotscale_inference_stage_seconds_sum{{{labels},stage=\"inference\"}}");
+    assert!(busy > 0.0 && busy < value(&waited), "{metrics}");
 }
 
 #[tokio::test]

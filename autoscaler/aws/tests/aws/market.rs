@@ -1,11 +1,11 @@
 //! Spot prices: what is asked, what is kept, and what remains when EC2 does not answer.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use spotscale_autoscaler::{Market as _, MarketError, PriceBook};
-use spotscale_aws::{Ec2Market, InstanceTypesError, Metrics};
-use spotscale_decide::units::InstanceType;
+use spotscale_aws::{Ec2Market, Metrics};
+use spotscale_decide::{offers::Shape, units::InstanceType};
 use tokio::time::timeout;
 
 use crate::scripted::{Answer, Scripted, config, connect, connect_briefly, scrape};
@@ -230,7 +230,7 @@ async fn a_look_that_was_given_up_goes_on_for_the_next() {
 }
 
 #[tokio::test]
-async fn a_type_that_ec2_does_not_know_is_named() {
+async fn what_types_are_is_asked_beside_the_prices_and_one_that_ec2_does_not_know_is_left_out() {
     let service = Scripted::start().await;
     let action = "DescribeInstanceTypes";
     let known = "<item><instanceType>g4dn.xlarge</instanceType><vCpuInfo><defaultVCpus>4</defaultVCpus></vCpuInfo>\
@@ -243,13 +243,19 @@ async fn a_type_that_ec2_does_not_know_is_named() {
         Ec2Market::new(&config(&[]).market, &sdk, types(names), metrics.clone()).unwrap()
     };
     let metrics = Metrics::default();
-    let infos = market(&["g4dn.xlarge"], &metrics).instance_types().await.unwrap();
+    let known = market(&["g4dn.xlarge"], &metrics);
+    assert_eq!((known.instance_types(), known.shapes()), (vec![], BTreeMap::new()), "not asked");
+    let _ = known.prices(at(NOW)).await;
+    let infos = known.instance_types();
+    let shape = Shape { vcpus: 4, gpus: 1 };
+    assert_eq!(known.shapes(), [("g4dn.xlarge".parse().unwrap(), shape)].into());
     let (info, gpu) = (&infos[0], &infos[0].gpus[0]);
     assert_eq!((info.vcpus, info.memory_mib), (4, 16_384));
     assert_eq!((gpu.name.as_str(), gpu.count, gpu.memory_mib), ("T4", 1, 16_384));
     assert!(scrape(&metrics).contains("gpu=\"T4\",gpus=\"1\""), "{}", scrape(&metrics));
-    let wrong = market(&["g4dn.xlarge", "g4dn.xlrage"], &metrics).instance_types().await;
-    let wrong = wrong.unwrap_err();
-    assert_eq!(wrong.to_string(), "EC2 does not know g4dn.xlrage in this region");
-    assert!(matches!(wrong, InstanceTypesError::Unknown(_)));
+    assert!(scrape(&metrics).contains("spotscale_aws_instance_types_unknown 0"));
+    let half = market(&["g4dn.xlarge", "g4dn.xlrage"], &metrics);
+    let _ = half.prices(at(NOW)).await;
+    assert_eq!(half.instance_types(), infos);
+    assert!(scrape(&metrics).contains("spotscale_aws_instance_types_unknown 1"));
 }

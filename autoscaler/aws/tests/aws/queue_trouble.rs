@@ -1,8 +1,11 @@
 //! The queue when SQS does not do as it is asked.
 
+use std::time::Duration;
+
 use serde_json::json;
 use spotscale_autoscaler::{NoticeSource as _, QueueError, Receipt};
 use spotscale_aws::{Metrics, NoticeQueue};
+use tokio::time::timeout;
 
 use crate::scripted::{Answer, Scripted, config, connect, json, scrape};
 
@@ -55,6 +58,17 @@ async fn s10_what_cannot_be_deleted_is_told() {
     assert_eq!(error, QueueError::Partly { left: 1, of: 3, why });
     assert_eq!(service.asked(DELETE).len(), 3, "it is given up at last");
     assert_eq!(error.kind(), "partly");
+}
+
+/// A call that hands receipts in and hangs is given up long before a receive that waits for messages would be.
+#[tokio::test]
+async fn what_is_not_taken_off_in_a_few_seconds_is_left() {
+    let service = Scripted::start().await;
+    let queue = queue(&service, &Metrics::default()).await;
+    service.on(DELETE, [batch(&[]).after(Duration::from_mins(5))]);
+    let error = timeout(Duration::from_secs(20), queue.done(&receipts(1))).await;
+    assert_eq!(error.expect("it is still waited for").unwrap_err().kind(), "timeout");
+    assert!(service.asked(DELETE).len() > 1, "it was asked once only");
 }
 
 #[tokio::test]

@@ -8,10 +8,11 @@ use spotscale_decide::{cluster::CordonCause, disruption::INTERRUPTION_TAINT, uni
 use super::call;
 use crate::{
     cluster::{Applied, ClusterError},
-    kubernetes::names::{CORDONED_BEFORE, DO_NOT_DISRUPT, PROTECTED},
+    kubernetes::names::{CORDONED_BEFORE, DO_NOT_DISRUPT, EXCLUDED, MANAGER, PROTECTED},
 };
 
-/// Marks the node unschedulable and taints it, in one write.
+/// Marks the node unschedulable, taints it and has load balancers outside leave it, in one write: they take minutes for
+/// that, so it is said at the first moment.
 pub(super) async fn cordon(
     client: &Client,
     node: &NodeName,
@@ -22,7 +23,7 @@ pub(super) async fn cordon(
     Ok(written.into())
 }
 
-/// Takes both away again, if they are ours.
+/// Takes all of that away again, if it is ours.
 pub(super) async fn uncordon(client: &Client, node: &NodeName) -> Result<Applied, ClusterError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let written = call::change(&nodes, node.as_str(), |node| Ok(uncordoning(node))).await?;
@@ -52,11 +53,15 @@ fn cordoning(node: &Node, cause: CordonCause) -> Option<Value> {
     };
     let ours = taints(node).iter().find(|known| known.key == INTERRUPTION_TAINT);
     let same = |ours: &Taint| ours.value == taint.value && ours.effect == taint.effect;
-    if was_unschedulable && ours.is_some_and(same) {
+    let is_excluded = node.labels().contains_key(EXCLUDED);
+    if was_unschedulable && ours.is_some_and(same) && is_excluded {
         return None;
     }
     let taints: Vec<_> = others(node).chain([&taint]).collect();
     let mut patch = json!({ "metadata": {}, "spec": { "unschedulable": true, "taints": taints } });
+    if !is_excluded {
+        patch["metadata"]["labels"] = json!({ EXCLUDED: MANAGER });
+    }
     if was_unschedulable && ours.is_none() {
         patch["metadata"]["annotations"] = json!({ CORDONED_BEFORE: "true" });
     }
@@ -73,13 +78,17 @@ fn uncordoning(node: &Node) -> Option<Value> {
         marks[PROTECTED] = Value::Null;
         marks[DO_NOT_DISRUPT] = Value::Null;
     }
-    Some(json!({
+    let mut patch = json!({
         "metadata": { "annotations": marks },
         "spec": {
             "unschedulable": by_a_person && is_unschedulable(node),
             "taints": others(node).collect::<Vec<_>>(),
         },
-    }))
+    });
+    if node.labels().get(EXCLUDED).is_some_and(|by| by == MANAGER) {
+        patch["metadata"]["labels"] = json!({ EXCLUDED: Value::Null });
+    }
+    Some(patch)
 }
 
 fn is_unschedulable(node: &Node) -> bool {
@@ -111,6 +120,12 @@ mod tests {
             .unwrap()
     }
 
+    fn labelled(node: &Node, excluded_by: &str) -> Node {
+        let mut node = node.clone();
+        node.labels_mut().insert(EXCLUDED.to_owned(), excluded_by.to_owned());
+        node
+    }
+
     fn ours(value: &str) -> Value {
         json!({ "key": INTERRUPTION_TAINT, "value": value, "effect": "NoSchedule" })
     }
@@ -124,17 +139,31 @@ mod tests {
         let none = json!({});
         let patch = cordoning(&node(&json!({ "taints": [gpu()] }), &none), CordonCause::Notice);
         let expected = json!({
-            "metadata": {},
+            "metadata": { "labels": { EXCLUDED: MANAGER } },
             "spec": { "unschedulable": true, "taints": [gpu(), ours("notice")] },
         });
         assert_eq!(patch, Some(expected));
-        let done = node(&json!({ "unschedulable": true, "taints": [ours("notice")] }), &none);
+        let done = json!({ "unschedulable": true, "taints": [ours("notice")] });
+        let done = labelled(&node(&done, &none), "somebody");
         assert_eq!(cordoning(&done, CordonCause::Notice), None);
         let surplus = cordoning(&done, CordonCause::Surplus).unwrap();
         assert_eq!(surplus["spec"]["taints"], json!([ours("surplus")]));
         assert_eq!(surplus["metadata"], none, "the cordon was ours before");
         let half = node(&json!({ "taints": [ours("notice")] }), &none);
         assert!(cordoning(&half, CordonCause::Notice).is_some(), "somebody uncordoned it");
+    }
+
+    #[test]
+    fn load_balancers_leave_a_node_with_its_cordon_and_come_back_if_it_was_ours() {
+        let cordoned = json!({ "unschedulable": true, "taints": [ours("notice")] });
+        let bare = node(&cordoned, &json!({}));
+        let patch = cordoning(&bare, CordonCause::Notice).unwrap();
+        assert_eq!(patch["metadata"]["labels"], json!({ EXCLUDED: MANAGER }), "it was taken off");
+        let removed = |node: &Node| uncordoning(node).unwrap()["metadata"]["labels"].clone();
+        assert_eq!(removed(&labelled(&bare, MANAGER)), json!({ EXCLUDED: null }));
+        for others in [&labelled(&bare, "karpenter"), &labelled(&bare, ""), &bare] {
+            assert_eq!(removed(others), Value::Null);
+        }
     }
 
     #[test]

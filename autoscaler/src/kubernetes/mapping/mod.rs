@@ -7,7 +7,7 @@ mod pool;
 pub(super) mod testing;
 
 pub(super) use self::{
-    node::{Machines, Unreadable, machine, node, notices},
+    node::{Unreadable, machine, node, notices},
     pod::{Placement, SURGED_SUFFIX, pod, workload},
     pool::{are_heeded, is_closed, overlay, overlay_name, pool},
 };

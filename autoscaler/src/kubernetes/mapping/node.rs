@@ -8,17 +8,14 @@ use kube::{Resource as _, ResourceExt as _};
 use spotscale_decide::{
     cluster::{self, CapacityType, CordonCause, NodePhase, Offering},
     disruption::INTERRUPTION_TAINT,
-    units::{InstanceId, InstanceType, UnitError},
+    units::{InstanceId, UnitError},
 };
 
 use crate::kubernetes::{
-    kinds::{self, Condition, Node, NodeClaim, Object},
+    kinds::{Condition, Kind, Node, NodeClaim, Object},
     names,
     notices::{self, Standing},
 };
-
-/// Pods of the workload that fit on a machine of a type; 1 where it is not said.
-pub(in crate::kubernetes) type Machines = BTreeMap<InstanceType, u32>;
 
 /// A node that nothing can be decided about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -35,7 +32,6 @@ pub(in crate::kubernetes) enum Unreadable {
 pub(in crate::kubernetes) fn node(
     node: &Object<Node>,
     claim: Option<&Object<NodeClaim>>,
-    machines: &Machines,
 ) -> Result<cluster::Node, Unreadable> {
     let claimed = claim.map(|claim| claim.metadata.clone());
     let launched_at = claim.and_then(launched_at).or_else(|| created_at(&node.metadata));
@@ -45,7 +41,7 @@ pub(in crate::kubernetes) fn node(
         provider_id: node.spec.provider_id.as_deref(),
         launched_at,
     };
-    let mapped = parts.node(&node.name_any(), machines)?;
+    let mapped = parts.node(&node.name_any())?;
     let protected = node.annotations().contains_key(names::DO_NOT_DISRUPT);
     Ok(cluster::Node { phase: phase(node, claim), cordoned: cordoned(node), protected, ..mapped })
 }
@@ -54,7 +50,6 @@ pub(in crate::kubernetes) fn node(
 /// its NodeClaim until it joins.
 pub(in crate::kubernetes) fn machine(
     claim: &Object<NodeClaim>,
-    machines: &Machines,
 ) -> Option<Result<cluster::Node, Unreadable>> {
     let launched_at = launched_at(claim)?;
     let parts = Parts {
@@ -63,7 +58,9 @@ pub(in crate::kubernetes) fn machine(
         provider_id: claim.status.provider_id.as_deref(),
         launched_at: Some(launched_at),
     };
-    Some(parts.node(&claim.name_any(), machines))
+    let mapped = parts.node(&claim.name_any());
+    let phase = if is_deleted(claim) { NodePhase::Leaving } else { NodePhase::Provisioning };
+    Some(mapped.map(|mapped| cluster::Node { phase, ..mapped }))
 }
 
 /// The notices that stand for a node: those that were told of it, and those that were told before it joined.
@@ -94,7 +91,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn node(&self, name: &str, machines: &Machines) -> Result<cluster::Node, Unreadable> {
+    fn node(&self, name: &str) -> Result<cluster::Node, Unreadable> {
         let wrong =
             |error: UnitError| Unreadable::Wrong { node: name.to_owned(), why: error.to_string() };
         let label = |label| {
@@ -115,7 +112,8 @@ impl Parts<'_> {
             protected: false,
             pool: pool.and_then(|pool| pool.parse().ok()),
             launched_at: self.launched_at.unwrap_or(Timestamp::UNIX_EPOCH),
-            pods_max: machines.get(&offering.instance_type).copied().unwrap_or(1),
+            // How many fit follows from what the daemon knows of the type.
+            pods_max: 1,
             offering,
         })
     }
@@ -126,13 +124,30 @@ fn capacity_type(text: &str) -> Result<CapacityType, UnitError> {
     if text == "reserved" { Ok(CapacityType::OnDemand) } else { text.parse() }
 }
 
-/// A node with a NodeClaim can run pods when Karpenter says that all is there, its GPUs for instance.
+/// A node with a NodeClaim can run pods when Karpenter says that all is there, its GPUs for instance. Karpenter never
+/// takes that back, so that a node of which it said so once, and which is not ready, was lost sight of.
 fn phase(node: &Object<Node>, claim: Option<&Object<NodeClaim>>) -> NodePhase {
-    let is_initialized =
-        |_| node.labels().get(names::INITIALIZED).is_some_and(|value| value == "true");
-    let is_complete = claim.is_none_or(is_initialized);
-    let is_ready = kinds::holds(&node.status.conditions, "Ready");
-    if is_ready && is_complete { NodePhase::Ready } else { NodePhase::Provisioning }
+    if is_deleted(node) || claim.is_some_and(is_deleted) {
+        return NodePhase::Leaving;
+    }
+    let is_initialized = node.labels().get(names::INITIALIZED).is_some_and(|value| value == "true");
+    let ready = node.status.conditions.iter().find(|condition| condition.r#type == "Ready");
+    match ready {
+        Some(ready) if ready.status == "True" => {
+            let is_complete = claim.is_none() || is_initialized;
+            if is_complete { NodePhase::Ready } else { NodePhase::Provisioning }
+        }
+        // A kubelet that is starting says `False`; `Unknown` is said for one that fell silent.
+        Some(lost) if is_initialized || (claim.is_none() && lost.status == "Unknown") => {
+            let since = lost.last_transition_time.as_ref().map(|at| at.0);
+            NodePhase::Unready { since: since.unwrap_or(Timestamp::UNIX_EPOCH) }
+        }
+        _ => NodePhase::Provisioning,
+    }
+}
+
+fn is_deleted<K: Kind>(object: &Object<K>) -> bool {
+    object.metadata.deletion_timestamp.is_some()
 }
 
 /// Only what we tainted is cordoned by us; what a person cordoned is not ours to empty.
@@ -202,9 +217,8 @@ mod tests {
     }
 
     fn mapped(text: &Value, claim: Option<&Value>) -> Result<cluster::Node, Unreadable> {
-        let machines = Machines::from([("g4dn.xlarge".parse().unwrap(), 4)]);
         let claim = claim.map(object);
-        node(&object(text), claim.as_ref(), &machines)
+        node(&object(text), claim.as_ref())
     }
 
     #[test]
@@ -213,20 +227,44 @@ mod tests {
         assert_eq!(seen.offering.to_string(), "spot g4dn.xlarge in us-east-1a");
         assert_eq!(seen.instance.unwrap().as_str(), "i-0123456789abcdef0");
         assert_eq!(seen.pool.unwrap().as_str(), "gpu-spot");
-        assert_eq!((seen.phase, seen.cordoned, seen.pods_max), (NodePhase::Ready, None, 4));
+        assert_eq!((seen.phase, seen.cordoned, seen.pods_max), (NodePhase::Ready, None, 1));
         assert_eq!(seen.launched_at, at(60), "as the claim has it");
         assert_eq!(mapped(&a_node(), None).unwrap().launched_at, at(100));
     }
 
     #[test]
     fn a_node_runs_pods_when_it_is_ready_and_all_is_there() {
-        let not_ready = with(a_node(), "/status/conditions/0/status", "Unknown".into());
+        let status = |node, status: &str| {
+            let lost = json!({
+                "type": "Ready", "status": status, "lastTransitionTime": "1970-01-01T00:03:00Z",
+            });
+            with(node, "/status/conditions/0", lost)
+        };
         let no_gpu = with(a_node(), "/metadata/labels/karpenter.sh~1initialized", "false".into());
         let phase = |node: &Value, claim| mapped(node, claim).unwrap().phase;
         let claim = Some(a_claim());
-        assert_eq!(phase(&not_ready, claim.as_ref()), NodePhase::Provisioning);
         assert_eq!(phase(&no_gpu, claim.as_ref()), NodePhase::Provisioning);
         assert_eq!(phase(&no_gpu, None), NodePhase::Ready, "nobody else says that");
+        let lost = NodePhase::Unready { since: at(180) };
+        for (node, said, of_claim, alone) in [
+            (a_node(), "False", lost, lost),
+            (a_node(), "Unknown", lost, lost),
+            (no_gpu.clone(), "False", NodePhase::Provisioning, NodePhase::Provisioning),
+            (no_gpu, "Unknown", NodePhase::Provisioning, lost),
+        ] {
+            let node = status(node, said);
+            assert_eq!((phase(&node, claim.as_ref()), phase(&node, None)), (of_claim, alone));
+        }
+    }
+
+    #[test]
+    fn what_is_deleted_is_leaving_be_it_the_node_or_its_claim() {
+        let deleted = |of| with(of, "/metadata/deletionTimestamp", "1970-01-01T00:03:00Z".into());
+        let (node, claim) = (deleted(a_node()), deleted(a_claim()));
+        assert_eq!(mapped(&node, None).unwrap().phase, NodePhase::Leaving);
+        assert_eq!(mapped(&a_node(), Some(&claim)).unwrap().phase, NodePhase::Leaving);
+        let launched = machine(&object(&claim)).unwrap().unwrap();
+        assert_eq!(launched.phase, NodePhase::Leaving);
     }
 
     #[test]
@@ -259,12 +297,12 @@ mod tests {
 
     #[test]
     fn a_claim_is_a_node_from_the_launch_until_it_joins() {
-        let seen = machine(&object(&a_claim()), &Machines::new()).unwrap().unwrap();
+        let seen = machine(&object(&a_claim())).unwrap().unwrap();
         assert_eq!(seen.name.as_str(), "gpu-spot-x7k2p");
         assert_eq!((seen.phase, seen.pods_max), (NodePhase::Provisioning, 1));
         assert_eq!(seen.launched_at, at(60));
         let asked = with(a_claim(), "/status/conditions/0/status", "Unknown".into());
-        assert_eq!(machine(&object(&asked), &Machines::new()), None, "nothing was launched");
+        assert_eq!(machine(&object(&asked)), None, "nothing was launched");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Pods, and the Deployments that keep them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use spotscale_decide::{
     cluster::{self, PodPhase, Workload},
-    units::{Millis, Replicas, WorkloadName},
+    units::{Millis, NodeName, Replicas, WorkloadName},
 };
 
 use crate::kubernetes::{
@@ -25,7 +25,7 @@ pub(in crate::kubernetes) const SURGED_SUFFIX: &str = "-surged";
 #[derive(Default)]
 pub(in crate::kubernetes) struct Placement<'a> {
     /// By name.
-    pub(in crate::kubernetes) nodes: HashSet<&'a str>,
+    pub(in crate::kubernetes) nodes: HashMap<&'a str, NodeName>,
     /// By namespace and name.
     pub(in crate::kubernetes) workloads: HashMap<(&'a str, &'a str), WorkloadName>,
 }
@@ -53,7 +53,8 @@ pub(in crate::kubernetes) fn pod(
     let is_surged = pod.annotations().contains_key(names::SURGED);
     let deployment = deployment_of(pod);
     let node = pod.spec.node_name.as_deref().filter(|name| !name.is_empty());
-    let is_in_the_way = node.is_some_and(|node| placement.nodes.contains(node));
+    let ours = node.and_then(|node| placement.nodes.get(node));
+    let is_in_the_way = ours.is_some();
     let known = deployment.and_then(|name| placement.workloads.get(&(namespace, name)));
     // One that was released and whose Deployment was cut off has nobody else to end it. One that has a Deployment which
     // we do not know is another daemon's.
@@ -67,7 +68,7 @@ pub(in crate::kubernetes) fn pod(
     Some(cluster::Pod {
         name: format!("{namespace}/{name}").try_into().ok()?,
         workload,
-        node: node.and_then(|node| node.parse().ok()),
+        node: ours.cloned().or_else(|| node?.parse().ok()),
         phase: phase(pod, node),
         surged: is_surged,
         grace_ms: Millis::from_secs(grace),
@@ -86,7 +87,7 @@ fn replica_set_of(pod: &Object<Pod>) -> Option<&str> {
 
 /// The Deployment of a pod: its ReplicaSet's name less the template's hash.
 fn deployment_of(pod: &Object<Pod>) -> Option<&str> {
-    let hash = pod.labels().get(names::TEMPLATE_HASH)?;
+    let hash = pod.spec.template_hash.as_deref()?;
     let hash = hash.strip_suffix(SURGED_SUFFIX).unwrap_or(hash);
     replica_set_of(pod)?.strip_suffix(hash)?.strip_suffix('-')
 }
@@ -154,7 +155,7 @@ mod tests {
     fn seen(text: &Value) -> Option<cluster::Pod> {
         let name = "vision/resnet".parse().unwrap();
         let placement = Placement {
-            nodes: HashSet::from(["a"]),
+            nodes: HashMap::from([("a", "a".parse().unwrap())]),
             workloads: HashMap::from([(("vision", "resnet"), name)]),
         };
         pod(&object(text), &placement, at(1000))

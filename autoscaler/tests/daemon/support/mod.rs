@@ -9,13 +9,17 @@ use axum::{body::Body, http::Request};
 use clap::Parser;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use spotscale_autoscaler::{Config, Daemon, FileMarket, Gate, Market, Playback, State, Vault};
-use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use spotscale_autoscaler::{
+    Config, Daemon, Fates, FileMarket, Gate, Market, NoticeSource, Playback, State, States, Vault,
+};
+use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 pub(crate) use self::{
-    parts::{BrokenMarket, HungMarket, SharedVault, Side, Turnstile},
+    parts::{
+        Answer, BrokenMarket, HungMarket, ScriptedFates, ShapedMarket, SharedVault, Side, Turnstile,
+    },
     world::{BOOT_SECS, Mishap, ScriptedCluster},
 };
 
@@ -29,7 +33,7 @@ timestamp,instance_type,zone,capacity_type,usd_per_hour
 
 /// A daemon at work.
 pub(crate) struct Running {
-    pub(crate) states: watch::Receiver<Option<State>>,
+    pub(crate) states: States,
     pub(crate) router: axum::Router,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: JoinHandle<()>,
@@ -51,6 +55,8 @@ pub(crate) struct With {
     pub(crate) market: Option<Arc<dyn Market>>,
     pub(crate) vault: Option<Arc<dyn Vault>>,
     pub(crate) gate: Option<Arc<dyn Gate>>,
+    pub(crate) notices: Option<Arc<dyn NoticeSource>>,
+    pub(crate) fates: Option<Arc<dyn Fates>>,
     pub(crate) flags: &'static [&'static str],
 }
 
@@ -75,6 +81,12 @@ impl Running {
         if let Some(gate) = with.gate {
             daemon = daemon.with_gate(gate);
         }
+        if let Some(notices) = with.notices {
+            daemon = daemon.with_notices(notices);
+        }
+        if let Some(fates) = with.fates {
+            daemon = daemon.with_fates(fates);
+        }
         let (states, router) = (daemon.states(), daemon.router());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(daemon.run(shutdown.clone()));
@@ -88,15 +100,22 @@ impl Running {
     }
 
     /// Lets seconds pass; the state after them.
-    pub(crate) async fn after(&self, seconds: u64) -> State {
+    pub(crate) async fn after(&self, seconds: u64) -> Arc<State> {
         sleep(Duration::from_secs(seconds) + Duration::from_millis(5)).await;
         self.states.borrow().clone().expect("nothing was observed")
     }
+
     /// What the daemon tells at a path.
     pub(crate) async fn get(&self, path: &str) -> String {
+        self.page(path).await.1
+    }
+
+    /// The same, with the status.
+    pub(crate) async fn page(&self, path: &str) -> (u16, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        String::from_utf8(body.to_vec()).unwrap()
+        (status, String::from_utf8(body.to_vec()).unwrap())
     }
 }

@@ -1,12 +1,21 @@
-//! Markets, a vault and a gate.
+//! Markets, a vault, a gate, and one who knows what became of machines.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use spotscale_autoscaler::{
-    FileMarket, Gate, Market, MarketError, PriceBook, Stored, Vault, VaultError, Version,
+    Fate, Fates, FatesError, FileMarket, Gate, Market, MarketError, PriceBook, Stored, Vault,
+    VaultError, Version,
 };
+use spotscale_decide::{
+    offers::Shape,
+    units::{InstanceId, InstanceType},
+};
+use tokio::{sync::watch, time::Instant};
 
 /// A market that answers from the series for a while, and then no more.
 pub(crate) struct BrokenMarket {
@@ -21,6 +30,20 @@ impl Market for BrokenMarket {
             return Err(MarketError::Unavailable("gone".to_owned()));
         }
         self.series.prices(now).await
+    }
+}
+
+/// A market that says what its machine types are.
+pub(crate) struct ShapedMarket(pub(crate) FileMarket, pub(crate) Shape);
+
+#[async_trait]
+impl Market for ShapedMarket {
+    async fn prices(&self, now: Timestamp) -> Result<PriceBook, MarketError> {
+        self.0.prices(now).await
+    }
+
+    fn shapes(&self) -> BTreeMap<InstanceType, Shape> {
+        [("g4dn.xlarge".parse().unwrap(), self.1)].into()
     }
 }
 
@@ -96,7 +119,7 @@ impl Vault for SharedVault {
 
 /// The gate of several daemons: at most one of them leads.
 #[derive(Default)]
-pub(crate) struct Turnstile(Mutex<(u64, Option<usize>)>);
+pub(crate) struct Turnstile(watch::Sender<(u64, Option<usize>)>);
 
 /// One daemon's side of it.
 pub(crate) struct Side(pub(crate) Arc<Turnstile>, pub(crate) usize);
@@ -104,14 +127,60 @@ pub(crate) struct Side(pub(crate) Arc<Turnstile>, pub(crate) usize);
 impl Turnstile {
     /// This one leads from now on, or none.
     pub(crate) fn turn(&self, to: Option<usize>) {
-        let mut turn = self.0.lock().unwrap();
-        *turn = (turn.0 + 1, to);
+        self.0.send_modify(|turn| *turn = (turn.0 + 1, to));
     }
 }
 
+#[async_trait]
 impl Gate for Side {
     fn term(&self) -> Option<u64> {
-        let (term, leader) = *self.0.0.lock().unwrap();
+        let (term, leader) = *self.0.0.borrow();
         (leader == Some(self.1)).then_some(term)
+    }
+
+    async fn over(&self, term: u64) {
+        let mut turns = self.0.0.subscribe();
+        turns.wait_for(|turn| turn.0 != term).await.unwrap();
+    }
+}
+
+/// Answers as it is told to, one question after the other, and then knows nothing more.
+#[derive(Default)]
+pub(crate) struct ScriptedFates {
+    script: Mutex<VecDeque<Answer>>,
+    asked: Mutex<Vec<(Instant, Vec<InstanceId>)>>,
+}
+
+pub(crate) enum Answer {
+    Fates(Vec<Fate>),
+    Fails,
+    Hangs,
+}
+
+impl ScriptedFates {
+    pub(crate) fn new(script: impl IntoIterator<Item = Answer>) -> Arc<Self> {
+        let script = Mutex::new(script.into_iter().collect());
+        Arc::new(Self { script, ..Self::default() })
+    }
+
+    /// When it was asked, and about what.
+    pub(crate) fn asked(&self) -> Vec<(Instant, Vec<InstanceId>)> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Fates for ScriptedFates {
+    async fn fates(&self, instances: &[InstanceId]) -> Result<Vec<Fate>, FatesError> {
+        self.asked.lock().unwrap().push((Instant::now(), instances.to_vec()));
+        let answer = self.script.lock().unwrap().pop_front();
+        match answer {
+            None => Ok(vec![]),
+            Some(Answer::Fates(fates)) => Ok(fates),
+            Some(Answer::Fails) => {
+                Err(FatesError::Unavailable { kind: "denied", why: "scripted".to_owned() })
+            }
+            Some(Answer::Hangs) => std::future::pending().await,
+        }
     }
 }

@@ -12,7 +12,7 @@ use spotscale_autoscaler::{
     Action, Applied, Cluster, ClusterError, Node, NodePhase, Notice, NoticeKind, Observation, Pod,
     PodPhase, Workload,
 };
-use spotscale_decide::units::{Millis, Replicas, WorkloadName};
+use spotscale_decide::units::{InstanceId, Millis, Replicas, WorkloadName};
 use tokio::time::{Instant, sleep};
 
 /// Seconds from a launch to a ready node; a pod on it is ready one second later.
@@ -36,7 +36,7 @@ pub(crate) enum Mishap {
 
 pub(crate) struct ScriptedCluster {
     started: Instant,
-    pub(super) origin: Timestamp,
+    pub(crate) origin: Timestamp,
     world: Mutex<World>,
 }
 
@@ -96,6 +96,14 @@ impl ScriptedCluster {
             kind: NoticeKind::Interruption { deadline },
         });
         world.notices = notices.collect();
+    }
+
+    /// Every node is gone, and nothing says why; their machines.
+    pub(crate) fn lose(&self) -> Vec<InstanceId> {
+        let mut world = self.world();
+        world.wanted = 0;
+        let gone = std::mem::take(&mut world.nodes);
+        gone.into_iter().filter_map(|node| node.instance).collect()
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -210,7 +218,7 @@ impl World {
             }
             Action::Launch { node, offering } => self.nodes.push(Node {
                 name: node.clone(),
-                instance: None,
+                instance: Some(format!("i-{node}").parse().unwrap()),
                 offering: offering.clone(),
                 phase: NodePhase::Provisioning,
                 cordoned: None,
