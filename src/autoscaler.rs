@@ -13,7 +13,7 @@ use spotscale_autoscaler::{
         ConfigMapVault, Election, ElectionConfig, Events, KubeCluster, Kubernetes, connect,
     },
 };
-use spotscale_aws::{Ec2Market, Metrics, NoticeQueue};
+use spotscale_aws::{Ec2Fates, Ec2Market, Metrics, NoticeQueue};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -25,11 +25,11 @@ use crate::role;
 pub(crate) struct Config {
     #[command(flatten)]
     daemon: spotscale_autoscaler::Config,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Kubernetes")]
     kubernetes: Kubernetes,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "AWS")]
     aws: spotscale_aws::Config,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Process")]
     process: Process,
 }
 
@@ -41,7 +41,7 @@ struct Process {
     #[arg(long, env = "SPOTSCALE_AUTOSCALER_MARKET", default_value = "aws")]
     market: MarketSource,
 
-    /// Address of the admin port: /healthz, /readyz, /metrics, /debug/plan.
+    /// Address of the admin port: /healthz, /readyz, /metrics, /debug/plan, /debug/ledger, /ledger.csv.
     #[arg(long, env = "SPOTSCALE_AUTOSCALER_ADMIN_LISTEN", default_value = "0.0.0.0:9404")]
     admin_listen: SocketAddr,
 
@@ -70,13 +70,14 @@ enum MarketSource {
 struct Aws {
     market: Option<Ec2Market>,
     notices: Option<NoticeQueue>,
+    fates: Option<Ec2Fates>,
 }
 
 pub(crate) async fn main(config: Config) -> anyhow::Result<()> {
     config.daemon.validate()?;
     config.aws.validate()?;
     let mut registry = Registry::default();
-    let Aws { market, notices } = config.aws(&mut registry).await?;
+    let Aws { market, notices, fates } = config.aws(&mut registry).await?;
     let market = config.market(market)?;
     let client = connect().await?;
     let admin = TcpListener::bind(config.process.admin_listen).await;
@@ -86,8 +87,8 @@ pub(crate) async fn main(config: Config) -> anyhow::Result<()> {
     tracing::info!(config = %serde_json::to_string(&config)?, "autoscaler starts");
 
     let (tasks, watching) = (TaskTracker::new(), CancellationToken::new());
-    let (settings, machines) = (config.kubernetes.clone(), config.daemon.pods_max());
-    let cluster = KubeCluster::start(client.clone(), settings, machines, &tasks, &watching);
+    let settings = config.kubernetes.clone();
+    let cluster = KubeCluster::start(client.clone(), settings, &tasks, &watching);
     cluster.register(&mut registry);
     let Process { namespace, lease, instance, .. } = &config.process;
     let identity = format!("{instance}-{:08x}", fastrand::u32(..));
@@ -105,6 +106,9 @@ pub(crate) async fn main(config: Config) -> anyhow::Result<()> {
     }
     if let Some(notices) = notices {
         daemon = daemon.with_notices(Arc::new(notices));
+    }
+    if let Some(fates) = fates {
+        daemon = daemon.with_fates(Arc::new(fates));
     }
     let pages = spotscale_admin::serve(admin, daemon.router(), watching.clone());
     let pages = tokio::spawn(pages);
@@ -129,9 +133,10 @@ impl Config {
         let (sdk, metrics) = (self.aws.connect().await?, Metrics::default());
         metrics.register(registry);
         let notices = NoticeQueue::new(&self.aws.queue, &sdk, metrics.clone());
-        let types = self.daemon.pods_max().into_keys().collect();
+        let fates = Some(Ec2Fates::new(&sdk, metrics.clone()));
+        let types = self.daemon.types();
         let market = prices.then(|| Ec2Market::new(&self.aws.market, &sdk, types, metrics));
-        Ok(Aws { market: market.transpose()?, notices })
+        Ok(Aws { market: market.transpose()?, notices, fates })
     }
 
     fn market(&self, aws: Option<Ec2Market>) -> anyhow::Result<Arc<dyn Market>> {

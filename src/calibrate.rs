@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
+use spotscale_autoscaler::Calibration;
 use spotscale_decide::units::{InstanceType, Span};
 use spotscale_inference::{Config, run};
 use tokio::time::sleep;
@@ -23,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 use self::{
     picture::{classify, picture},
     sweep::{Length, Round, sweep},
-    table::Row,
 };
 use crate::loopback;
 
@@ -36,7 +36,7 @@ const READY_EVERY: Duration = Duration::from_millis(50);
 #[group(skip)]
 pub(crate) struct Args {
     /// Measures how many requests a second this machine answers instead of serving, notes it in this CSV file (other lines
-    /// stay) and ends. The autoscaler takes the file as its table of machines.
+    /// stay) and ends. The autoscaler takes it as its machines file.
     #[arg(long, value_name = "FILE", requires = "calibrate_as")]
     pub(crate) calibrate: Option<PathBuf>,
 
@@ -71,10 +71,11 @@ pub(crate) async fn main(mut config: Config, args: Args, table: PathBuf) -> anyh
     let model = config.models.first().context("--model: which one?")?;
     let model = format!("{}@{}", model.name, model.version);
     let (best, device) = measure(config, &args).await?;
-    let row = Row {
+    let pods = args.calibrate_pods;
+    let row = Calibration {
         instance_type,
-        pods_max: args.calibrate_pods.get(),
-        requests_per_second: best.requests_per_second * f64::from(args.calibrate_pods.get()),
+        pods_max: pods,
+        requests_per_second: (best.requests_per_second * f64::from(pods.get())).try_into()?,
         slo_ms: args.calibrate_slo.millis().0,
         device,
         model,

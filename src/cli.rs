@@ -4,7 +4,7 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{autoscaler, front, inference, model, node, role, scaler, up};
+use crate::{autoscaler, explain, front, inference, model, node, role, scaler, simulate, up};
 
 /// The exit status of a command that was called wrongly (`EX_USAGE` of sysexits).
 const EXIT_USAGE: u8 = 64;
@@ -33,6 +33,10 @@ enum Command {
     Inference(Box<inference::Args>),
     /// All roles on this machine: no cluster, no cloud account.
     Up(Box<up::Config>),
+    /// What a policy would have cost: its decisions on recorded or generated traffic, prices and spot capacity.
+    Simulate(Box<simulate::Args>),
+    /// What the autoscaler sees, decides and spends, and why, in words: asks one that runs.
+    Explain(explain::Args),
     /// Writes ResNet-50 v1 with seeded weights, the stand-in for when the model zoo cannot be reached.
     Model(model::Args),
 }
@@ -55,6 +59,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Node(config) => role::block_on(node::main(*config)),
         Command::Inference(args) => role::block_on(inference::main(*args)),
         Command::Up(config) => role::block_on(up::main(*config)),
+        Command::Simulate(args) => simulate::main(&args),
+        Command::Explain(args) => role::block_on(explain::main(args)),
         Command::Model(args) => model::main(&args),
     };
     match outcome {

@@ -3,6 +3,8 @@
 mod autoscaler;
 mod calibrate;
 mod cli;
+mod columns;
+mod explain;
 mod front;
 mod inference;
 mod loopback;
@@ -10,6 +12,7 @@ mod model;
 mod node;
 mod role;
 mod scaler;
+mod simulate;
 mod up;
 
 use std::process::ExitCode;

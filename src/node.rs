@@ -7,7 +7,10 @@ use clap::Args;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use spotscale_admin::Admin;
-use spotscale_autoscaler::kubernetes::{OwnNode, connect};
+use spotscale_autoscaler::{
+    NodeNotices, Unwritten,
+    kubernetes::{OwnNode, connect},
+};
 use spotscale_aws::{Imds, ImdsConfig, Metrics, watch};
 use spotscale_decide::units::NodeName;
 use tokio::net::TcpListener;
@@ -29,6 +32,10 @@ pub(crate) struct Config {
     #[arg(long, env = "NODE_NAME")]
     node: NodeName,
 
+    /// Write nothing on the Node: tell of what is heard in the log and the metrics alone.
+    #[arg(long, env = "SPOTSCALE_NODE_DRY_RUN")]
+    dry_run: bool,
+
     /// Address of the admin port: /healthz, /readyz, /metrics.
     #[arg(long, env = "SPOTSCALE_NODE_ADMIN_LISTEN", default_value = "0.0.0.0:9405")]
     admin_listen: SocketAddr,
@@ -37,7 +44,11 @@ pub(crate) struct Config {
 pub(crate) async fn main(config: Config) -> anyhow::Result<()> {
     config.imds.validate()?;
     let imds = config.imds_endpoint.as_deref().map_or_else(|| Ok(Imds::new()), Imds::at)?;
-    let own = OwnNode::new(connect().await?, config.node.clone());
+    let told: Box<dyn NodeNotices> = if config.dry_run {
+        Box::new(Unwritten)
+    } else {
+        Box::new(OwnNode::new(connect().await?, config.node.clone()))
+    };
     let listener = TcpListener::bind(config.admin_listen).await;
     let listener = listener.with_context(|| format!("--admin-listen {}", config.admin_listen))?;
     role::announce("node", &serde_json::json!({ "admin": listener.local_addr()? }))?;
@@ -49,6 +60,6 @@ pub(crate) async fn main(config: Config) -> anyhow::Result<()> {
     let (_keep, ready) = tokio::sync::watch::channel(Ok(()));
     let admin = Admin { ready, registry: Arc::new(registry) };
     let pages = tokio::spawn(spotscale_admin::serve(listener, admin.router(), shutdown.clone()));
-    watch(&config.imds, &imds, &own, &metrics, shutdown).await;
+    watch(&config.imds, &imds, &*told, &metrics, shutdown).await;
     pages.await?.context("the admin port")
 }

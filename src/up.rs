@@ -8,7 +8,6 @@ mod cluster;
 mod config;
 mod console;
 mod faults;
-mod hpa;
 mod keda;
 mod local;
 mod market;

@@ -1,31 +1,13 @@
-//! The table of what machines were measured to do: the CSV file that the autoscaler takes as its machines.
+//! Writing the table of what machines were measured to do: the file that the autoscaler takes as its `--machines-file`.
 
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
-use jiff::Timestamp;
-use serde::Serialize;
-use spotscale_decide::units::InstanceType;
+use spotscale_autoscaler::Calibration;
 
-const HEADER: &str = "instance_type,pods_max,requests_per_second,slo_ms,device,model,measured_at";
-
-/// One line.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Row {
-    pub(crate) instance_type: InstanceType,
-    /// Pods on the machine.
-    pub(crate) pods_max: u32,
-    /// Of all its pods together, with 95 % of the answers within `slo_ms`.
-    pub(crate) requests_per_second: f64,
-    pub(crate) slo_ms: u64,
-    /// What ran the model.
-    pub(crate) device: String,
-    /// `NAME@VERSION`.
-    pub(crate) model: String,
-    pub(crate) measured_at: Timestamp,
-}
+const HEADER: &str = Calibration::HEADER;
 
 /// Why the table was not written.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +33,9 @@ pub(crate) enum TableError {
 
 /// Puts a row into the table at `path`, which need not be there yet, in place of an older one of the same machine type,
 /// bound, device and model. Other lines stay as they are.
-pub(crate) fn put(path: &Path, row: &Row) -> Result<(), TableError> {
+pub(crate) fn put(path: &Path, row: &Calibration) -> Result<(), TableError> {
     let failed = |source| TableError::File { path: path.to_owned(), source };
-    let line = row.line()?;
+    let line = line(row)?;
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => HEADER.to_owned(),
@@ -68,19 +50,13 @@ pub(crate) fn put(path: &Path, row: &Row) -> Result<(), TableError> {
     replace(path, &(table.join("\n") + "\n")).map_err(failed)
 }
 
-impl Row {
-    fn line(&self) -> Result<String, TableError> {
-        let Self { instance_type, pods_max, requests_per_second, slo_ms, device, model, .. } = self;
-        for name in [instance_type.as_str(), device, model] {
-            if name.contains(',') {
-                return Err(TableError::Comma(name.to_owned()));
-            }
+fn line(row: &Calibration) -> Result<String, TableError> {
+    for name in [row.instance_type.as_str(), &row.device, &row.model] {
+        if name.contains(',') {
+            return Err(TableError::Comma(name.to_owned()));
         }
-        let measured_at = self.measured_at.round(jiff::Unit::Second).unwrap_or(self.measured_at);
-        Ok(format!(
-            "{instance_type},{pods_max},{requests_per_second:.1},{slo_ms},{device},{model},{measured_at}"
-        ))
     }
+    Ok(row.to_string())
 }
 
 /// What tells one row from another: machine type, bound, device, model.
@@ -102,13 +78,15 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
-    fn row(instance_type: &str, requests_per_second: f64) -> Row {
-        Row {
+    fn row(instance_type: &str, requests_per_second: f64) -> Calibration {
+        Calibration {
             instance_type: instance_type.parse().unwrap(),
-            pods_max: 1,
-            requests_per_second,
+            pods_max: NonZeroU32::MIN,
+            requests_per_second: requests_per_second.try_into().unwrap(),
             slo_ms: 500,
             device: "cuda".to_owned(),
             model: "resnet50@1".to_owned(),
@@ -122,8 +100,10 @@ mod tests {
         let path = folder.path().join("machines.csv");
         put(&path, &row("g4dn.xlarge", 300.0)).unwrap();
         put(&path, &row("c7g.large", 40.0)).unwrap();
-        put(&path, &Row { slo_ms: 100, ..row("g4dn.xlarge", 200.0) }).unwrap();
-        put(&path, &Row { pods_max: 2, ..row("g4dn.xlarge", 310.06) }).unwrap();
+        put(&path, &Calibration { slo_ms: 100, ..row("g4dn.xlarge", 200.0) }).unwrap();
+        let two =
+            Calibration { pods_max: NonZeroU32::new(2).unwrap(), ..row("g4dn.xlarge", 310.06) };
+        put(&path, &two).unwrap();
         let wanted = format!(
             "{HEADER}\n\
              c7g.large,1,40.0,500,cuda,resnet50@1,2026-01-02T03:04:06Z\n\

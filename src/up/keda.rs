@@ -1,7 +1,6 @@
 //! Stands in for KEDA and the HPA: calls the real scaler over gRPC as KEDA v2.20 does (same calls, same order, same
 //! reconnects) and moves a replica count as both of them would. No Kubernetes; what it knows is what the RPCs say.
 
-mod executor;
 mod rpc;
 #[cfg(test)]
 mod tests;
@@ -17,9 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Channel};
 use tracing::{info, warn};
 
-use self::executor::{Activity, Limits};
 use self::rpc::Scaler;
-use super::hpa::{self, Behavior, Metric};
+use spotscale_simulate::{
+    hpa::{self, Behavior, Metric},
+    keda::{self, Activity, Limits},
+};
 
 /// The deadline of the aggregated metrics request through which an HPA asks. KEDA's own polls have none.
 const HPA_TIMEOUT: Duration = Duration::from_mins(1);
@@ -115,11 +116,13 @@ impl Operator {
         if activity == Activity::Active {
             *last_active = Some(Instant::now());
         }
-        let limits =
-            Limits { min_replicas: self.object.min_replicas, cooldown: self.object.cooldown };
+        let limits = Limits {
+            min_replicas: self.object.min_replicas,
+            cooldown: millis(self.object.cooldown),
+        };
         let current = self.target.replicas();
-        let idle_for = last_active.map(|at| at.elapsed());
-        if let Some(replicas) = executor::scale_to(limits, activity, current, idle_for) {
+        let idle_for = last_active.map(|at| millis(at.elapsed()));
+        if let Some(replicas) = keda::scale_to(limits, activity, current, idle_for) {
             info!(from = current, to = replicas, "KEDA's stand-in scales");
             self.target.scale(replicas);
         }
@@ -153,7 +156,7 @@ impl Operator {
         let behavior = Behavior::standard(
             self.object.min_replicas,
             self.object.max_replicas,
-            Millis(self.object.down_stabilization.as_millis() as u64),
+            millis(self.object.down_stabilization),
         );
         let (mut memory, start) = (hpa::Memory::default(), Instant::now());
         let mut ticks = interval(self.object.hpa_sync_period);
@@ -161,7 +164,7 @@ impl Operator {
         loop {
             ticks.tick().await;
             let Some(metrics) = self.hpa_metrics().await else { continue };
-            let now = Millis(start.elapsed().as_millis() as u64);
+            let now = millis(start.elapsed());
             let current = self.target.replicas();
             let replicas = hpa::sync(&behavior, &mut memory, now, current, &metrics);
             if replicas != current {
@@ -189,4 +192,8 @@ impl Operator {
             }
         }
     }
+}
+
+fn millis(span: Duration) -> Millis {
+    Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
-use spotscale_autoscaler::{Daemon, FileMarket, State};
+use spotscale_autoscaler::{Daemon, FileMarket, States};
 use spotscale_decide::units::InstanceType;
 use spotscale_scaler::{front, keda as scaler};
 use tokio::{
@@ -183,7 +183,7 @@ impl Parts {
         self.spawn_endless(run);
     }
 
-    fn autoscaler(&mut self, daemon: Daemon, admin: TcpListener) -> watch::Receiver<Option<State>> {
+    fn autoscaler(&mut self, daemon: Daemon, admin: TcpListener) -> States {
         let states = daemon.states();
         let admin = metrics::serve(admin, daemon.router(), self.end.clone());
         self.spawn("the autoscaler's admin port", admin);

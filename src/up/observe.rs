@@ -8,7 +8,7 @@ mod scaler;
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use spotscale_autoscaler::{Offering, Outcome, State};
+use spotscale_autoscaler::{Offering, Outcome, State, States};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval},
@@ -29,7 +29,7 @@ const DECISIONS_MAX: usize = 20;
 /// Where to look.
 pub(crate) struct Observer {
     pub(crate) cluster: Arc<LocalCluster>,
-    pub(crate) autoscaler: watch::Receiver<Option<State>>,
+    pub(crate) autoscaler: States,
     pub(crate) progress: watch::Receiver<Option<Progress>>,
     pub(crate) front_admin: SocketAddr,
     pub(crate) scaler_admin: SocketAddr,
@@ -98,10 +98,10 @@ impl Observer {
             in_flight: now.map_or(0, |look| look.in_flight),
             desired_replicas: self.cluster.replicas(),
             replicas: self.cluster.pods(),
-            nodes: self.nodes(state.as_ref()),
+            nodes: self.nodes(state.as_deref()),
             latency_ms: memory.looks.latency_ms(),
-            money: state.as_ref().map(money).unwrap_or_default(),
-            decisions: memory.decisions(state.as_ref()),
+            money: state.as_deref().map(money).unwrap_or_default(),
+            decisions: memory.decisions(state.as_deref()),
             ..self.fixed.first_view()
         }
     }

@@ -1,9 +1,7 @@
 //! The report for a terminal, and the few spellings that the page shares with it.
 
-use super::{
-    Counts, Report,
-    tables::{self, Table},
-};
+use super::{Counts, Report, tables};
+use crate::columns::columns;
 
 /// Milliseconds as people read them.
 pub(super) fn seconds(ms: f64) -> String {
@@ -44,7 +42,7 @@ pub(super) fn page(report: &Report) -> String {
     ];
     for table in tables::all(report).iter().filter(|table| !table.rows.is_empty()) {
         lines.extend([String::new(), table.title.to_owned()]);
-        lines.extend(columns(table));
+        lines.extend(columns(table.head, &table.rows, |column| table.numbers && column > 0));
     }
     lines.extend([String::new(), money(report), PRICES.to_owned(), String::new()]);
     lines.extend(verdict(report));
@@ -74,22 +72,4 @@ fn verdict(report: &Report) -> Vec<String> {
         )];
     }
     report.failures.iter().map(|failure| format!("FAIL: {failure}.")).collect()
-}
-
-/// Pads cells into columns: numbers to the right, words to the left.
-fn columns(table: &Table) -> Vec<String> {
-    let head = table.head.iter().map(|&name| name.to_owned()).collect();
-    let rows: Vec<&Vec<String>> = std::iter::once(&head).chain(&table.rows).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..table.head.len()).map(width).collect();
-    let cell = |(column, text): (usize, &String)| {
-        let width = widths.get(column).copied().unwrap_or(0);
-        let right = table.numbers && column > 0;
-        if right { format!("{text:>width$}") } else { format!("{text:<width$}") }
-    };
-    let line = |row: &Vec<String>| row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ");
-    rows.into_iter().map(|row| line(row).trim_end().to_owned()).collect()
 }
