@@ -218,10 +218,12 @@ async fn a_watcher_hears_of_an_interruption_and_the_leader_empties_the_node() {
     assert!(!metrics.contains("kind=\"forbidden\""), "it lacks a right: {metrics}");
     let told: BTreeSet<&str> =
         metrics.lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
-    // Told from the first time on that it has happened.
+    // Told from the first time on that it has happened, or of AWS, whose prices are not asked for here.
     let later = [
         "spotscale_refund_usd_total",
         "spotscale_aws_failures_total",
+        "spotscale_aws_on_demand_prices_tabled",
+        "spotscale_aws_prices_timestamp_seconds",
         "spotscale_drain_deadline_margin_seconds",
     ];
     for name in read_by_rules() {

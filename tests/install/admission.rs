@@ -72,8 +72,12 @@ impl Ground {
                 "spec": { "template": { "spec": spec }, "limits": { "cpu": "100" } },
             },
             {
-                "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim", "metadata": { "name": name },
-                "spec": spec,
+                "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
+                "metadata": { "name": name, "labels": { LABEL: name } }, "spec": spec,
+            },
+            {
+                "apiVersion": "karpenter.sh/v1", "kind": "NodeClaim",
+                "metadata": { "name": self.others() }, "spec": spec,
             },
             {
                 "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "served" },
@@ -87,6 +91,11 @@ impl Ground {
             },
         ]);
         serde_json::from_value(objects).unwrap()
+    }
+
+    /// A machine of somebody else's.
+    fn others(&self) -> String {
+        format!("{}-others", self.namespace)
     }
 
     /// The only pod with this label, or the one of a node, once it is there.
@@ -125,9 +134,12 @@ impl Ground {
 
     /// Cluster-wide objects outlive the namespace.
     async fn leave(self) {
-        for kind in ["NodePool", "NodeClaim"] {
+        let others = self.others();
+        for (kind, name) in
+            [("NodePool", &self.namespace), ("NodeClaim", &self.namespace), ("NodeClaim", &others)]
+        {
             let objects: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource(kind));
-            objects.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
+            objects.delete(name, &DeleteParams::default()).await.unwrap();
         }
         quiet(&helm(&["uninstall", "spotscale", "-n", &self.namespace]));
     }
@@ -169,6 +181,13 @@ impl Caller {
         }
     }
 
+    /// Whether a machine could be given back; else what is said against it.
+    async fn gives_back(&self, claim: &str) -> Result<(), String> {
+        let claims: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource("NodeClaim"));
+        let dry = DeleteParams { dry_run: true, ..DeleteParams::default() };
+        claims.delete(claim, &dry).await.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Policies take effect a moment after they are there.
     async fn until_refused(&self, kind: &str, name: &str, change: &Value) {
         let refused = || async { Ok(self.tries(kind, name, change).await.is_err()) };
@@ -190,6 +209,13 @@ fn metadata(part: &str, value: &Value) -> Value {
 
 fn annotated(key: &str) -> Value {
     metadata("annotations", &json!({ key: "[]" }))
+}
+
+/// On a node that load balancers outside leave alone, with the name of who wants it so.
+const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+fn excluded_by(who: &str) -> Value {
+    metadata("labels", &json!({ EXCLUDED: who }))
 }
 
 fn owned(kind: &str, uid: &str) -> Value {
@@ -272,6 +298,8 @@ async fn the_autoscaler_changes_of_an_object_what_it_must_and_nothing_else() {
             &[
                 (tainted(&[theirs.clone(), ours.clone()]), ""),
                 (annotated("karpenter.sh/do-not-disrupt"), ""),
+                (excluded_by("spotscale-autoscaler"), ""),
+                (excluded_by("somebody"), NO_LABEL),
                 (tainted(std::slice::from_ref(&ours)), no_taint),
                 (tainted(&[theirs, taint("example.com/other")]), no_taint),
             ],
@@ -293,8 +321,36 @@ async fn the_autoscaler_changes_of_an_object_what_it_must_and_nothing_else() {
             ],
         )
         .await;
+    load_balancers_are_kept_away_by_one_label(&ground, &caller, &node).await;
+    the_autoscaler_gives_back_no_machine_of_others(&ground, &caller).await;
     the_autoscaler_releases_a_pod_and_no_more(&ground, &caller).await;
     ground.leave().await;
+}
+
+/// Its own it may take away, and nobody else's.
+async fn load_balancers_are_kept_away_by_one_label(ground: &Ground, caller: &Caller, node: &str) {
+    let nodes: Api<Node> = Api::all(ground.client.clone());
+    let taken_away = metadata("labels", &json!({ EXCLUDED: null }));
+    let kept = metadata("annotations", &json!({ "spotscale.dev/notices": "[]" }));
+    for (by, expected) in [("somebody", NO_LABEL), ("spotscale-autoscaler", "")] {
+        let patch = Patch::Merge(excluded_by(by));
+        nodes.patch(node, &PatchParams::default(), &patch).await.unwrap();
+        let changes = [(taken_away.clone(), expected), (kept.clone(), "")];
+        caller.assert("Node", node, &changes).await;
+    }
+    caller.assert("Node", node, &[(excluded_by("somebody"), NO_LABEL)]).await;
+}
+
+async fn the_autoscaler_gives_back_no_machine_of_others(ground: &Ground, caller: &Caller) {
+    let others = ground.others();
+    until("a policy for what is deleted", || async {
+        Ok(caller.gives_back(&others).await.is_err())
+    })
+    .await
+    .unwrap();
+    let said = caller.gives_back(&others).await.unwrap_err();
+    assert!(said.contains("gives back no machine that is not ours"), "{said}");
+    assert_eq!(caller.gives_back(&ground.namespace).await, Ok(()));
 }
 
 async fn the_autoscaler_releases_a_pod_and_no_more(ground: &Ground, caller: &Caller) {

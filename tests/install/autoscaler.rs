@@ -34,7 +34,7 @@ fn nothing_of_it_is_there_unless_it_is_asked_for() {
 fn its_pods_are_locked_down_bounded_and_probed() {
     assert_locked_down(&autoscaler(&[]), true);
     assert_locked_down(&watcher(&[]), true);
-    assert_eq!(autoscaler(&[]).container().text("/resources/limits/memory"), "300Mi");
+    assert_eq!(autoscaler(&[]).container().text("/resources/limits/memory"), "512Mi");
 }
 
 #[test]
@@ -52,15 +52,25 @@ fn one_of_two_is_always_there_and_they_are_apart() {
 }
 
 #[test]
-fn each_line_of_the_table_of_machines_is_one_that_may_be_bought() {
-    let machines = |deployment: &Object| -> Vec<String> {
-        let args = deployment.args().into_iter();
-        args.filter(|arg| arg.starts_with("--machine=")).collect()
+fn the_table_of_machines_is_a_file_and_a_new_one_starts_new_pods() {
+    let mounted = |on: &str| {
+        let objects = render(&[on]);
+        let pod = find(&objects, "Deployment", "spotscale-autoscaler").at("/spec/template").clone();
+        let config = pod.pointer("/spec/volumes/0/configMap/name").unwrap().as_str().unwrap();
+        let table = find(&objects, "ConfigMap", config).text("/data/machines.csv").to_owned();
+        (table, pod)
     };
-    let told = ["--machine=g4dn.xlarge=400/1", "--machine=c7i.large=20/1"];
-    assert_eq!(machines(&autoscaler(&[])), told);
+    let (table, pod) = mounted(ON);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 3, "{table}");
+    assert!(lines[0].starts_with("instance_type,") && lines[2].starts_with("c7i.large,1,20,500,"));
+    let path = find(&render(&[ON]), "Deployment", "spotscale-autoscaler").flag("machines-file");
+    let folder = pod.pointer("/spec/containers/0/volumeMounts/0/mountPath").unwrap();
+    assert_eq!(path.unwrap(), format!("{}/machines.csv", folder.as_str().unwrap()));
     // As a file has it: with an end of line at the end.
-    assert_eq!(machines(&autoscaler(&[&format!("{ON}\n")])), told);
+    assert_eq!(mounted(&format!("{ON}\n")), (table, pod.clone()));
+    let (_, other) = mounted(&ON.replace("400", "380"));
+    assert_ne!(other.pointer("/metadata/annotations"), pod.pointer("/metadata/annotations"));
 }
 
 #[test]
@@ -70,19 +80,38 @@ fn it_is_told_what_it_may_do_and_where_it_hears_of_notices() {
     assert_eq!(plain.flag("interruption-queue"), None);
     assert_eq!(plain.flag("node-selector").unwrap(), "spotscale.dev/pool");
     assert_eq!(plain.flag("lease").unwrap(), "spotscale-autoscaler");
-    assert!(autoscaler(&["autoscaler.dryRun=true"]).args().iter().any(|arg| arg == "--dry-run"));
+    for (only_told, expected) in [("autoscaler.dryRun=true", 1), ("autoscaler.dryRun=false", 0)] {
+        for pods in [autoscaler(&[only_told]), watcher(&[only_told])] {
+            let dry = pods.args().into_iter().filter(|arg| arg == "--dry-run").count();
+            assert_eq!(dry, expected, "{}", pods.name());
+        }
+    }
+    assert_eq!(plain.flag("budget-per-hour"), None);
+    assert_eq!(plain.flag("budget-per-month"), None);
+    assert_eq!(plain.flag("on-interruption").unwrap(), "drain");
+    assert_eq!(plain.flag("prometheus-url"), None);
     let told = autoscaler(&[
         "autoscaler.budgets.nodesMax=7,autoscaler.budgets.onDemandFloor=2",
+        "autoscaler.budgets.perHour=12.5,autoscaler.budgets.perMonth=1000000",
+        "autoscaler.reactions.interruption=cordon,autoscaler.reactions.maintenance=ignore",
+        "autoscaler.reactions.rebalance=cordon",
         "autoscaler.baseline.instanceType=c7i.large,autoscaler.baseline.nodes=4",
         "autoscaler.aws.region=us-east-1",
+        "prometheus.url=http://prometheus.monitoring:9090",
         "autoscaler.notices.queue.url=https://sqs.us-east-1.amazonaws.com/1/q",
     ]);
     for (flag, value) in [
         ("nodes-max", "7"),
         ("on-demand-floor", "2"),
+        ("budget-per-hour", "12.500000"),
+        ("budget-per-month", "1000000.000000"),
+        ("on-interruption", "cordon"),
+        ("on-maintenance", "ignore"),
+        ("on-rebalance", "cordon"),
         ("baseline-type", "c7i.large"),
         ("baseline-nodes", "4"),
         ("aws-region", "us-east-1"),
+        ("prometheus-url", "http://prometheus.monitoring:9090"),
         ("interruption-queue", "https://sqs.us-east-1.amazonaws.com/1/q"),
     ] {
         assert_eq!(told.flag(flag).as_deref(), Some(value), "{flag}");
@@ -115,6 +144,32 @@ fn a_watcher_is_on_each_of_our_spot_nodes_whatever_is_wrong_with_it() {
     let team = json!({ "key": "team", "operator": "In", "values": ["vision"] });
     assert_eq!(named.at(terms), &json!([team, { "key": "gpu", "operator": "Exists" }, spot]));
     assert_eq!(named.at("/spec/template/spec/hostNetwork"), true);
+}
+
+#[test]
+fn a_machine_is_given_back_if_it_has_all_labels_of_ours() {
+    let named = "autoscaler.nodes=team=vision\\,gpu";
+    let name = "spotscale.spotscale-autoscaler.nodeclaims.deleted";
+    for (values, expected) in [
+        (&[ON][..], &[r#""spotscale.dev/pool" in variables.labelsBefore"#][..]),
+        (
+            &[ON, named],
+            &[
+                r#""team" in variables.labelsBefore && variables.labelsBefore["team"] == "vision""#,
+                r#""gpu" in variables.labelsBefore"#,
+            ],
+        ),
+    ] {
+        let objects = render(values);
+        let policy = find(&objects, "ValidatingAdmissionPolicy", name);
+        let operations = "/spec/matchConstraints/resourceRules/0/operations";
+        assert_eq!(policy.at(operations), &json!(["DELETE"]));
+        let asked = policy.items("/spec/validations");
+        let asked: Vec<_> = asked.iter().map(|one| one.text("/expression").trim()).collect();
+        assert_eq!(asked, expected);
+        let binding = find(&objects, "ValidatingAdmissionPolicyBinding", name);
+        assert_eq!(binding.at("/spec/validationActions"), &json!(["Deny"]));
+    }
 }
 
 #[test]

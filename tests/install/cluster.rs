@@ -12,7 +12,7 @@ use spotscale_test_cluster::{
 };
 use tokio::sync::OnceCell;
 
-use crate::render::{ON, WATCHERS, examples, run};
+use crate::render::{ON, WATCHERS, run};
 
 /// The cluster, with the definitions of other projects.
 pub(crate) async fn cluster() -> &'static TestCluster {
@@ -51,7 +51,7 @@ pub(crate) fn quiet(output: &Output) -> String {
 }
 
 /// Makes a namespace refuse pods that are not `restricted`, and warn of what would make such pods.
-fn restrict(namespace: &str) {
+pub(crate) fn restrict(namespace: &str) {
     let level = |mode: &str| format!("pod-security.kubernetes.io/{mode}=restricted");
     quiet(&kubectl(&["label", "namespace", namespace, &level("enforce"), &level("warn")]));
 }
@@ -80,7 +80,7 @@ fn leftovers(namespace: &str) -> BTreeSet<String> {
 }
 
 /// Waits until a release has left nothing behind.
-async fn until_gone(namespace: &str, release: &str) {
+pub(crate) async fn until_gone(namespace: &str, release: &str) {
     let selector = format!("--selector=app.kubernetes.io/instance={release}");
     let condition = || async {
         let kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,\
@@ -125,22 +125,4 @@ async fn helm_installs_upgrades_and_uninstalls_without_a_trace() {
     }
     quiet(&helm(&["uninstall", "demo", "--namespace", &namespace, "--wait"]));
     until_gone(&namespace, "demo").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_applies_install_yaml_and_every_example_would_do_beside_it() {
-    cluster().await;
-    let apply = ["apply", "--server-side", "--validate=strict", "--filename"];
-    quiet(&kubectl(&[apply.as_slice(), &["manifests/install.yaml"]].concat()));
-    for (role, count) in [("scaler", 2), ("front", 2), ("model", 1)] {
-        until_pods("spotscale", role, count).await;
-    }
-    quiet(&kubectl(&["create", "namespace", "vision"]));
-    restrict("vision");
-    for example in examples() {
-        let said = quiet(&kubectl(&[apply.as_slice(), &[&example, "--dry-run=server"]].concat()));
-        assert!(said.contains("(server dry run)"), "{example}: {said}");
-    }
-    quiet(&kubectl(&["delete", "--filename", "manifests/install.yaml"]));
-    until_gone("spotscale", "spotscale").await;
 }

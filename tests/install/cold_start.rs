@@ -10,7 +10,8 @@ use tokio::time::sleep;
 
 use crate::{
     install::Install,
-    loss::{ALONE, pixel, tiny_model},
+    loss::ALONE,
+    traffic::{pixel, tiny_model},
 };
 
 const WAKES: usize = 8;

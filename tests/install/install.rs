@@ -39,16 +39,22 @@ pub(crate) struct Install {
     pub(crate) folder: tempfile::TempDir,
 }
 
-fn image() -> Image {
+/// The program of this build.
+pub(crate) fn image() -> Image {
     let library = part("ORT_DYLIB_PATH").display().to_string();
     Image::of(Path::new(env!("CARGO_BIN_EXE_spotscale"))).env("ORT_DYLIB_PATH", &library)
 }
 
 impl Install {
-    /// Two machines, and nothing on them.
+    /// A new namespace with two machines, and nothing on them.
     pub(crate) async fn new(name: &str) -> Self {
+        let namespace = cluster().await.namespace(name).await;
+        Self::within(namespace, image()).await
+    }
+
+    /// Two machines for a namespace that is there, and nothing on them; `image` is what `spotscale` means.
+    pub(crate) async fn within(namespace: String, image: Image) -> Self {
         let cluster = cluster().await;
-        let namespace = cluster.namespace(name).await;
         // Others in this cluster have pods too, which are not meant to run.
         let machine = |zone: &str| {
             Machine::new(&format!("{namespace}-{zone}"))
@@ -58,7 +64,7 @@ impl Install {
         };
         let options = Options {
             machines: vec![machine("a"), machine("b")],
-            images: BTreeMap::from([("spotscale".to_owned(), image())]),
+            images: BTreeMap::from([("spotscale".to_owned(), image)]),
             cold_start: Duration::ZERO,
         };
         Self {

@@ -114,7 +114,7 @@ fn each_port_is_open_to_those_who_need_it() {
 
 #[test]
 fn the_roles_reach_what_they_need_and_nothing_else() {
-    let objects = render(&["prometheus.url=http://prometheus.example.com:9091"]);
+    let objects = render(&["prometheus.url=http://prometheus.example.com:9091", ON]);
     let elsewhere = "elsewhere";
     for (from, to, port, expected) in [
         ("scaler", "kube-system", 53, true),
@@ -126,12 +126,16 @@ fn the_roles_reach_what_they_need_and_nothing_else() {
         ("scaler", "monitoring", 8428, true),
         ("scaler", elsewhere, 9091, true),
         ("scaler", elsewhere, 80, false),
+        ("autoscaler", "monitoring", 8428, true),
+        ("autoscaler", elsewhere, 9091, true),
         ("front", elsewhere, 8000, false),
     ] {
         assert_eq!(passes(&objects, from, to, port), expected, "{from} to port {port} of {to}");
     }
-    let without = render(&[]);
-    assert!(!passes(&without, "scaler", "monitoring", 9090), "no Prometheus is configured");
+    let without = render(&[ON]);
+    for role in ["scaler", "autoscaler"] {
+        assert!(!passes(&without, role, "monitoring", 9090), "no Prometheus is configured");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn values() -> Value {
     })
 }
 
-fn picture() -> Bytes {
+pub(crate) fn picture() -> Bytes {
     std::fs::read(part("SPOTSCALE_PICTURES").join("coins.png")).unwrap().into()
 }
 

@@ -39,6 +39,17 @@ fn the_schema_refuses_a_wrong_value_and_names_it() {
         ("autoscaler.machines=g4dn.xlarge", "at '/autoscaler/machines': 'g4dn.xlarge' does not"),
         ("autoscaler.budgets.nodesMax=0", "at '/autoscaler/budgets/nodesMax': minimum: got 0"),
         ("autoscaler.budget.nodesMax=9", "additional properties 'budget' not allowed"),
+        ("autoscaler.budgets.perHour=0", "at '/autoscaler/budgets/perHour'"),
+        ("autoscaler.budgets.perHour=0.00", "at '/autoscaler/budgets/perHour'"),
+        ("autoscaler.budgets.perMonth=$180", "at '/autoscaler/budgets/perMonth'"),
+        (
+            "autoscaler.reactions.interruption=ignore",
+            "at '/autoscaler/reactions/interruption': value must be one of 'cordon', 'drain'",
+        ),
+        (
+            "autoscaler.reactions.rebalance=surge",
+            "at '/autoscaler/reactions/rebalance': value must be one of 'ignore', 'cordon'",
+        ),
         ("autoscaler.nodes=a:b", "at '/autoscaler/nodes': 'a:b' does not match"),
         ("autoscaler.workloads=", "at '/autoscaler/workloads': '' does not match"),
         ("autoscaler.aws.region=useast", "at '/autoscaler/aws/region'"),

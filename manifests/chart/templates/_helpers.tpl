@@ -63,18 +63,6 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- toJson $roles -}}
 {{- end -}}
 
-{{/* The table of machines, as a JSON list; a table of CSV has a line of headings. */}}
-{{- define "spotscale.machines" -}}
-{{- $machines := list -}}
-{{- range rest (splitList "\n" (trim .Values.autoscaler.machines)) -}}
-{{- $fields := splitList "," (trim .) -}}
-{{- if gt (len $fields) 2 -}}
-{{- $machines = append $machines (dict "type" (index $fields 0) "pods" (index $fields 1) "rate" (index $fields 2)) -}}
-{{- end -}}
-{{- end -}}
-{{- toJson $machines -}}
-{{- end -}}
-
 {{/* The names of the flags in a list of arguments, as a JSON list. */}}
 {{- define "spotscale.flags" -}}
 {{- $names := list -}}
@@ -165,6 +153,17 @@ topologySpreadConstraints:
     - {port: {{ . }}, protocol: UDP}
     - {port: {{ . }}, protocol: TCP}
     {{- end }}
+{{- end -}}
+
+{{/* Prometheus, where it is asked: inside the cluster by its namespace, because a policy sees the pod's port and not the
+Service's; elsewhere by the port of its URL. */}}
+{{- define "spotscale.prometheusEgress" -}}
+{{- with .Values.prometheus.url -}}
+- to:
+    - {{ include "spotscale.namespacePeer" $.Values.prometheus.namespace }}
+- ports:
+    - {port: {{ include "spotscale.urlPort" . }}, protocol: TCP}
+{{- end }}
 {{- end -}}
 
 {{/* The pods of a namespace, as a peer. Takes its name. */}}

@@ -29,9 +29,15 @@ give it another image. */}}
   message: the autoscaler changes nothing of what a pod runs
 {{- end -}}
 
-{{/* A node that it still needs it has Karpenter leave alone. */}}
+{{/* A node that it still needs it has Karpenter leave alone; one that it empties it has load balancers outside leave alone, with a
+label that it may set and take away again where nobody else has set it. */}}
 {{- define "spotscale.stays.nodes" -}}
-{{ include "spotscale.metadataStays" (list "k.startsWith('spotscale.dev/') || k == 'karpenter.sh/do-not-disrupt'" "false" "false") | trim }}
+{{- $excluded := "node.kubernetes.io/exclude-from-external-load-balancers" }}
+{{- $oursIn := "(!(k in %s) || %s[k] == 'spotscale-autoscaler')" }}
+{{- $before := printf $oursIn "variables.labelsBefore" "variables.labelsBefore" }}
+{{- $now := printf $oursIn "variables.labels" "variables.labels" }}
+{{- include "spotscale.metadataStays" (list "k.startsWith('spotscale.dev/') || k == 'karpenter.sh/do-not-disrupt'"
+    (printf "(k == '%s' && %s && %s)" $excluded $before $now) "false") | trim }}
 - expression: >-
     (has(object.spec.taints) ? object.spec.taints : []).filter(t, t.key != 'spotscale.dev/interruption') ==
     (has(oldObject.spec.taints) ? oldObject.spec.taints : []).filter(t, t.key != 'spotscale.dev/interruption')
@@ -64,13 +70,27 @@ puts the node into the token of a pod, since Kubernetes 1.32. */}}
 {{ include "spotscale.metadataStays" (list "k == 'spotscale.dev/notices'" "false" "false") | trim }}
 {{- end -}}
 
+{{/* It gives back the machines of our pools, and no other: Karpenter gives a NodeClaim the labels of its NodePool's template. */}}
+{{- define "spotscale.stays.deleted" -}}
+{{- range splitList "," .Values.autoscaler.nodes }}
+{{- $term := splitList "=" . }}
+{{- $label := printf "%q" (first $term | trim) }}
+- expression: >-
+    {{ $label }} in variables.labelsBefore
+    {{- if gt (len $term) 1 }} && variables.labelsBefore[{{ $label }}] == {{ last $term | trim | quote }}{{ end }}
+  message: the autoscaler gives back no machine that is not ours
+{{- end }}
+{{- end -}}
+
 {{/* A policy for what an account changes, and its binding. Takes (dict "root" $ "role" ROLE "resource" PLURAL "group"
-API-GROUP "validations" NAME-OF-TEMPLATE). */}}
+API-GROUP "validations" NAME-OF-TEMPLATE), and "operation" DELETE for what it deletes. */}}
 {{- define "spotscale.admission" -}}
 {{- $root := .root -}}
 {{- $account := printf "%s-%s" (include "spotscale.name" $root) .role -}}
 {{- /* The namespace in front, because other releases may have the same name; it has no dot. */ -}}
+{{- $operation := .operation | default "UPDATE" -}}
 {{- $name := printf "%s.%s.%s" $root.Release.Namespace $account .resource -}}
+{{- if eq $operation "DELETE" }}{{ $name = printf "%s.deleted" $name }}{{ end -}}
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata:
@@ -84,7 +104,7 @@ spec:
       - apiGroups: [{{ .group | quote }}]
         apiVersions: [v1]
         resources: [{{ .resource }}]
-        operations: [UPDATE]
+        operations: [{{ $operation }}]
   matchConditions:
     - name: by-{{ .role }}
       expression: request.userInfo.username == "system:serviceaccount:{{ $root.Release.Namespace }}:{{ $account }}"
@@ -96,7 +116,7 @@ spec:
     {{- end }}
     {{- end }}
   validations:
-    {{- include .validations $root | nindent 4 }}
+    {{- include .validations $root | trim | nindent 4 }}
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding

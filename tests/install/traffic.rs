@@ -1,0 +1,142 @@
+//! Requests without a pause, to the fronts that a load balancer would choose from, and which of them are lost.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{
+    client::legacy::{Client as HttpClient, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use spotscale_test_cluster::parts::part;
+use tokio::time::{sleep, timeout};
+
+use crate::install::Install;
+
+const CLIENTS: usize = 24;
+/// For a busy machine. No test passes by waiting for it.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What all clients know and add to.
+pub(crate) struct Traffic {
+    http: HttpClient<HttpConnector, Full<Bytes>>,
+    picture: Bytes,
+    /// The fronts that a load balancer would choose from.
+    fronts: Mutex<Vec<String>>,
+    /// How many requests there are to be.
+    wanted: AtomicU64,
+    sent: AtomicU64,
+    lost: Mutex<Vec<String>>,
+}
+
+impl Traffic {
+    /// Of so many requests; none is sent yet.
+    pub(crate) async fn of(wanted: u64, install: &Install) -> Arc<Self> {
+        Arc::new(Self {
+            http: HttpClient::builder(TokioExecutor::new()).build_http(),
+            picture: pixel(),
+            fronts: Mutex::new(install.ready_addresses("spotscale-front").await),
+            wanted: AtomicU64::new(wanted),
+            sent: AtomicU64::new(0),
+            lost: Mutex::default(),
+        })
+    }
+
+    /// Sends them all, and waits for every answer.
+    pub(crate) async fn flow(self: &Arc<Self>, install: &Install) {
+        let clients = (0..CLIENTS).map(|_| {
+            let traffic = Arc::clone(self);
+            tokio::spawn(async move { traffic.client().await })
+        });
+        let (ended, ()) =
+            tokio::join!(join_all(clients.collect::<Vec<_>>()), self.balance(install));
+        assert!(ended.iter().all(Result::is_ok));
+    }
+
+    /// No further requests.
+    pub(crate) fn stop(&self) {
+        self.wanted.store(0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.sent.load(Ordering::SeqCst) >= self.wanted.load(Ordering::SeqCst)
+    }
+
+    /// How many were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    /// Every request so far that was not answered with a 200, and what became of it.
+    pub(crate) fn lost(&self) -> Vec<String> {
+        self.lost.lock().unwrap().clone()
+    }
+
+    /// Follows the Service as a load balancer does: it hears of a change a little later.
+    async fn balance(&self, install: &Install) {
+        while !self.is_over() {
+            let ready = install.ready_addresses("spotscale-front").await;
+            *self.fronts.lock().unwrap() = ready;
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// One request after the other, each to the next front.
+    async fn client(&self) {
+        while !self.is_over() {
+            let number = self.sent.fetch_add(1, Ordering::SeqCst);
+            let answer = timeout(PATIENCE, self.classify(number)).await;
+            let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+            if answer != Ok(200) {
+                self.lost.lock().unwrap().push(format!("request {number}: {answer:?}"));
+            }
+        }
+    }
+
+    async fn classify(&self, number: u64) -> Result<u16, String> {
+        let front = {
+            let fronts = self.fronts.lock().unwrap();
+            let chosen = number as usize % fronts.len().max(1);
+            fronts.get(chosen).cloned().ok_or("no front is ready")?
+        };
+        let request = Request::post(format!("http://{front}:8080/v1/classify"));
+        let request = request.body(Full::new(self.picture.clone())).unwrap();
+        let answer = self.http.request(request).await.map_err(|error| format!("{error:?}"))?;
+        let status = answer.status().as_u16();
+        answer.into_body().collect().await.map_err(|error| error.to_string())?;
+        Ok(status)
+    }
+}
+
+/// A folder with the model `logits.onnx`. Not a temporary one, of which a pod has its own.
+pub(crate) fn tiny_model() -> &'static Path {
+    static WRITTEN: LazyLock<PathBuf> = LazyLock::new(|| {
+        let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-models");
+        std::fs::create_dir_all(&models).unwrap();
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("inference/tests/python/tiny_model.py");
+        let written = Command::new(part("SPOTSCALE_PYTHON")).arg(script).arg(&models).status();
+        assert!(written.unwrap().success());
+        models
+    });
+    &WRITTEN
+}
+
+/// A picture of one white pixel.
+pub(crate) fn pixel() -> Bytes {
+    let mut bmp =
+        b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    bmp.resize(54, 0);
+    bmp.extend([255, 255, 255, 0]);
+    bmp.into()
+}
