@@ -11,8 +11,8 @@ pub(crate) struct Trigger {
     pub(crate) address: String,
     /// The trigger's metadata beside the address.
     pub(crate) metadata: Value,
-    /// Whether the HPA gets what the last poll has seen.
-    pub(crate) cached: bool,
+    /// Further fields of the trigger.
+    pub(crate) fields: Value,
     /// The HPA's `behavior`.
     pub(crate) behavior: Value,
     /// Further fields of the ScaledObject's `spec`, merged over ours.
@@ -29,7 +29,7 @@ impl Trigger {
                 "concurrency": "1", "serviceTimeMs": "1000", "sloMs": "2000",
                 "idleAfterSeconds": "1", "shrinkWindowSeconds": "1", "coldStartSeconds": "1",
             }),
-            cached: false,
+            fields: json!({}),
             behavior: quick(),
             spec: json!({}),
         }
@@ -45,11 +45,24 @@ impl Trigger {
         self
     }
 
+    pub(crate) fn being(mut self, fields: Value) -> Self {
+        merge(&mut self.fields, fields);
+        self
+    }
+
     /// The trigger alone.
-    pub(super) fn trigger(&self) -> Value {
+    pub(crate) fn trigger(&self) -> Value {
         let mut metadata = self.metadata.clone();
         metadata["scalerAddress"] = json!(self.address);
-        json!({ "type": self.kind, "name": "wish", "metadata": metadata, "useCachedMetrics": self.cached })
+        let mut trigger = json!({ "type": self.kind, "name": "wish", "metadata": metadata });
+        merge(&mut trigger, self.fields.clone());
+        trigger
+    }
+
+    /// The same trigger by another name, for another service.
+    pub(crate) fn on(&self, name: &str, service: &str) -> Value {
+        let one = self.clone().being(json!({ "name": name }));
+        one.asking(json!({ "service": service })).trigger()
     }
 
     /// The whole ScaledObject, on the Deployment `app`.
@@ -61,12 +74,28 @@ impl Trigger {
             "triggers": [self.trigger()],
         });
         merge(&mut spec, self.spec.clone());
-        let object = json!({
-            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
-            "metadata": { "name": "app" }, "spec": spec,
-        });
-        serde_json::from_value(object).unwrap()
+        object("ScaledObject", &spec)
     }
+
+    /// The whole ScaledJob, whose Jobs are gone when they are done.
+    pub(super) fn job(&self) -> DynamicObject {
+        let container = json!({ "name": "job", "image": "job" });
+        let pod = json!({ "restartPolicy": "Never", "containers": [container] });
+        let mut spec = json!({
+            "jobTargetRef": { "template": { "spec": pod } },
+            "pollingInterval": 1, "successfulJobsHistoryLimit": 0, "failedJobsHistoryLimit": 0,
+            "triggers": [self.trigger()],
+        });
+        merge(&mut spec, self.spec.clone());
+        object("ScaledJob", &spec)
+    }
+}
+
+/// An object of KEDA's, named `app`.
+fn object(kind: &str, spec: &Value) -> DynamicObject {
+    let (version, metadata) = ("keda.sh/v1alpha1", json!({ "name": "app" }));
+    let object = json!({ "apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec });
+    serde_json::from_value(object).unwrap()
 }
 
 /// An HPA that does what it is told, at once.

@@ -1,27 +1,28 @@
 //! A Deployment, the ScaledObject on it, and everything that happens to its replicas.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use futures::StreamExt as _;
-use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
-    Api, Client,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
     runtime::{WatchStreamExt as _, watcher},
 };
 use serde_json::{Value, json};
 use spotscale_test_cluster::{TestCluster, apply::apply, until};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::{Demand, PATIENCE, Scaler, Trigger};
 
 /// A Deployment `app` in a namespace of its own, watched.
 pub(crate) struct Workload {
     pub(crate) namespace: String,
-    client: Client,
+    pub(super) client: Client,
     changes: Arc<Mutex<Vec<(Instant, i32)>>>,
     watching: JoinHandle<()>,
 }
@@ -93,13 +94,13 @@ impl Workload {
 
     /// Takes the ScaledObject away.
     pub(crate) async fn unscale(&self) {
-        self.scaled_objects().delete("app", &DeleteParams::default()).await.unwrap();
+        self.of_keda("ScaledObject").delete("app", &DeleteParams::default()).await.unwrap();
     }
 
     /// Sets or removes an annotation of the ScaledObject.
     pub(crate) async fn annotate(&self, name: &str, value: Option<&str>) {
         let change = json!({ "metadata": { "annotations": { name: value } } });
-        let objects = self.scaled_objects();
+        let objects = self.of_keda("ScaledObject");
         objects.patch("app", &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
     }
 
@@ -111,26 +112,15 @@ impl Workload {
         self.until(replicas).await;
     }
 
-    /// Puts a `ScaledJob` in place, which makes so many jobs at most.
-    pub(crate) async fn scale_jobs(&self, trigger: &Trigger, most: u32) {
-        let pod =
-            json!({ "restartPolicy": "Never", "containers": [{ "name": "job", "image": "job" }] });
-        let object = json!({
-            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledJob", "metadata": { "name": "app" },
-            "spec": {
-                "jobTargetRef": { "template": { "spec": pod } },
-                "pollingInterval": 1, "maxReplicaCount": most, "triggers": [trigger.trigger()],
-            },
-        });
-        let object = serde_json::from_value(object).unwrap();
-        apply(&self.client, &self.namespace, &[object]).await.unwrap();
+    /// Puts a `ScaledJob` in place.
+    pub(crate) async fn scale_jobs(&self, trigger: &Trigger) {
+        apply(&self.client, &self.namespace, &[trigger.job()]).await.unwrap();
     }
 
-    /// Waits until there are so many jobs.
-    pub(crate) async fn until_jobs(&self, count: usize) {
-        let jobs: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
-        let there = || async { Ok(jobs.list(&ListParams::default()).await?.items.len() == count) };
-        until("the jobs", there).await.unwrap();
+    /// Puts another object in place.
+    pub(crate) async fn apply(&self, object: Value) {
+        let object = serde_json::from_value(object).unwrap();
+        apply(&self.client, &self.namespace, &[object]).await.unwrap();
     }
 
     /// Waits until the replicas are what the scaler wants, for two seconds on end, and says how many that is.
@@ -146,22 +136,49 @@ impl Workload {
         }
     }
 
-    /// The ScaledObject, as it is.
-    pub(crate) async fn scaled_object(&self) -> Value {
-        serde_json::to_value(self.scaled_objects().get("app").await.unwrap()).unwrap()
+    /// The status of the ScaledObject or the `ScaledJob`.
+    pub(crate) async fn status(&self, kind: &str) -> Value {
+        let object = self.of_keda(kind).get("app").await.unwrap();
+        object.data["status"].clone()
     }
 
     /// Waits for a condition of the ScaledObject.
     pub(crate) async fn until_condition(&self, kind: &str, status: &str) {
         let what = format!("{kind}={status} of {}", self.service());
-        let waited = until(&what, || async {
-            let object = self.scaled_object().await;
-            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            Ok(conditions.iter().any(|c| c["type"] == kind && c["status"] == status))
-        });
-        if let Err(error) = waited.await {
-            panic!("{error:#}: {:#}", self.scaled_object().await["status"])
+        let is_it = |one: &Value| one["type"] == kind && one["status"] == status;
+        self.until_status(&what, "ScaledObject", |now| {
+            now["conditions"].as_array().is_some_and(|all| all.iter().any(is_it))
+        })
+        .await;
+    }
+
+    /// Waits until the status of the ScaledObject or the `ScaledJob` is as wanted.
+    pub(crate) async fn until_status(
+        &self,
+        what: &str,
+        kind: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) {
+        let outcome = until(what, || async { Ok(wanted(&self.status(kind).await)) });
+        if let Err(error) = outcome.await {
+            panic!("{error:#}: {:#}", self.status(kind).await)
         }
+    }
+
+    /// Watches for so long, and says how often the ScaledObject was written, its status included.
+    pub(crate) async fn writes_in(&self, span: Duration) -> usize {
+        let objects = watcher(self.of_keda("ScaledObject"), watcher::Config::default());
+        let mut objects = std::pin::pin!(objects.default_backoff().applied_objects());
+        let mut versions = BTreeSet::new();
+        let _ = timeout(span, async {
+            while let Some(object) = objects.next().await {
+                versions.insert(object.unwrap().resource_version());
+            }
+        })
+        .await;
+        assert!(!versions.is_empty(), "the watch has not begun");
+        // The first is how it was before.
+        versions.len() - 1
     }
 
     /// Waits until that many replicas are asked for, and says how long it took.
@@ -196,8 +213,8 @@ impl Workload {
         self.history().split_off(before)
     }
 
-    fn scaled_objects(&self) -> Api<DynamicObject> {
-        let kind = kube::core::GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
+    fn of_keda(&self, kind: &str) -> Api<DynamicObject> {
+        let kind = kube::core::GroupVersionKind::gvk("keda.sh", "v1alpha1", kind);
         let resource = kube::core::ApiResource::from_gvk(&kind);
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
