@@ -70,7 +70,13 @@ bench-scaler: ## Measure the scaler: 1,000 ScaledObjects, 800 calls/s, 1,000 pus
 bench-interruption: build ## Take machines away under load: requests lost, latency, replacement times; REQUESTS=1000000
 	parts=$$($(SETUP) runtime python cluster crds --spotscale $(TARGET)/release/spotscale)
 	eval "$$parts"
-	SPOTSCALE_REQUESTS=$(or $(REQUESTS),1000000) cargo test --release --test autoscaler interruption::scenario_a -- --nocapture
+	SPOTSCALE_REQUESTS=$(or $(REQUESTS),1000000) cargo test --release --test autoscaler interruption:: -- --nocapture
+
+.PHONY: bench-plan
+bench-plan: ## Put the autoscaler on a cluster of 5,000 nodes and 50,000 pods: its ticks, its memory; NODES=5000
+	parts=$$($(SETUP) cluster)
+	eval "$$parts"
+	SPOTSCALE_NODES=$(or $(NODES),5000) cargo test --release --test autoscaler scale::a_plan -- --ignored --nocapture
 
 .PHONY: check-cuda
 check-cuda: build ## Compare CUDA with the CPU on this machine's GPU, and time both

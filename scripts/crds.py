@@ -5,15 +5,27 @@ data, nothing is built. KEDA's come with the test cluster.
 import hashlib
 import json
 import pathlib
+import re
 import shutil
 
 from download import Failed, say
-from programs import go, go_version
+from programs import PINNED, go, go_version
+
+
+def pinned(folder, module):
+    """A module that the test cluster runs, with the version that is pinned there, and its checksum."""
+    sums = (PINNED / folder / "go.sum").read_text()
+    found = re.search(rf"^{re.escape(module)} (v[^/\s]+) (h1:\S+)$", sums, re.MULTILINE)
+    if not found:
+        raise Failed(f"{folder}/go.sum pins no {module}")
+    version, checksum = found.groups()
+    return f"{module}@{version}", checksum
+
 
 # Module and version, its checksum as in a go.sum, the folder, and the definitions wanted.
 SOURCES = [
-    ("sigs.k8s.io/karpenter@v1.14.1", "h1:GjqvOHLjl2+OXM0ti5VEZSQuvcitB0pETd8zdChXEtI=",
-     "pkg/apis/crds", ["karpenter.sh_nodepools", "karpenter.sh_nodeclaims", "karpenter.sh_nodeoverlays"]),
+    (*pinned("karpenter", "sigs.k8s.io/karpenter"), "pkg/apis/crds",
+     ["karpenter.sh_nodepools", "karpenter.sh_nodeclaims", "karpenter.sh_nodeoverlays"]),
     ("github.com/aws/karpenter-provider-aws@v1.14.1", "h1:WGtIQTQcxpElYMdWfWuPwaF2+9muR+hYhPZsTtoY8Gs=",
      "pkg/apis/crds", ["karpenter.k8s.aws_ec2nodeclasses"]),
     ("sigs.k8s.io/gateway-api@v1.6.3", "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc=",

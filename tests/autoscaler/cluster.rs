@@ -23,6 +23,11 @@ fn taint(node: &Node) -> Option<String> {
     taints.iter().find(|taint| taint.key == TAINT)?.value.clone()
 }
 
+/// Who keeps load balancers outside away from the node.
+fn excluded_by(node: &Node) -> Option<&str> {
+    node.labels().get("node.kubernetes.io/exclude-from-external-load-balancers").map(String::as_str)
+}
+
 fn is_unschedulable(node: &Node) -> bool {
     node.spec.as_ref().unwrap().unschedulable == Some(true)
 }
@@ -49,15 +54,16 @@ async fn a_node_is_cordoned_and_uncordoned_and_the_second_time_it_is_so_already(
     assert_eq!(applied(&cluster, cordon()).await, Applied::AlreadySo);
     let now = world.node(0).await;
     assert_eq!((taint(&now).as_deref(), is_unschedulable(&now)), (Some("surplus"), true));
+    assert_eq!(excluded_by(&now), Some("spotscale-autoscaler"));
     let is_cordoned = |seen: &Observation| seen.nodes[0].cordoned == Some(CordonCause::Surplus);
     let seen = world.seen(&cluster, "the cordon", is_cordoned).await;
     assert_eq!(seen.nodes[0].offering.to_string(), "spot g4dn.xlarge in a");
-    assert_eq!((seen.nodes[0].phase, seen.nodes[0].pods_max), (NodePhase::Ready, 8));
+    assert_eq!(seen.nodes[0].phase, NodePhase::Ready);
 
     assert_eq!(applied(&cluster, uncordon()).await, Applied::Done);
     assert_eq!(applied(&cluster, uncordon()).await, Applied::AlreadySo);
     let now = world.node(0).await;
-    assert_eq!((taint(&now), is_unschedulable(&now)), (None, false));
+    assert_eq!((taint(&now), is_unschedulable(&now), excluded_by(&now)), (None, false, None));
     assert!(now.spec.unwrap().taints.unwrap().iter().any(|taint| taint.key == "gpu"), "not ours");
 
     let gone = Action::Cordon { node: "nobody".parse().unwrap(), cause: CordonCause::Notice };
@@ -65,6 +71,20 @@ async fn a_node_is_cordoned_and_uncordoned_and_the_second_time_it_is_so_already(
     let offering = seen.nodes[0].offering.clone();
     let launch = Action::Launch { node, offering };
     assert_eq!(cluster.apply(&launch).await.unwrap_err().kind(), "refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_somebody_else_keeps_load_balancers_away_from_stays_so() {
+    let world = World::new("excluded", 1).await;
+    let cluster = world.watch().await;
+    let theirs = json!({ "node.kubernetes.io/exclude-from-external-load-balancers": "karpenter" });
+    world.patch_node(0, json!({ "metadata": { "labels": theirs } })).await;
+    let node: NodeName = world.machine(0).parse().unwrap();
+    let cordon = Action::Cordon { node: node.clone(), cause: CordonCause::Notice };
+    for action in [cordon, Action::Uncordon { node }] {
+        assert_eq!(applied(&cluster, action).await, Applied::Done);
+        assert_eq!(excluded_by(&world.node(0).await), Some("karpenter"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

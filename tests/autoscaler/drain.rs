@@ -192,7 +192,8 @@ async fn s07_a_dry_run_writes_nothing() {
             .any(|one| one.action.kind() == kind && one.outcome == Outcome::DryRun)
     };
     for kind in ["cordon", "surge", "evict"] {
-        let is_told = |state: &Option<State>| state.as_ref().is_some_and(|state| told(kind, state));
+        let is_told =
+            |state: &Option<Arc<State>>| state.as_ref().is_some_and(|state| told(kind, state));
         tokio::time::timeout(PATIENCE, states.wait_for(is_told)).await.unwrap().unwrap();
     }
     let versions = |pods: &BTreeMap<String, Pod>| -> Vec<_> {

@@ -1,71 +1,146 @@
 //! The daemon is killed right before and right after each of its writes, in turn, and started again: the drain ends, and
 //! nothing of it was done twice.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
+use spotscale_test_cluster::{cloud::Moto, kubelet::Running};
 
 use crate::ground::{
     Ground,
     daemon::Daemon,
     proxy::{Act, Kill},
-    queue::NOTICE,
+    queue::{NOTICE, Queue},
 };
 
-/// A drain has fewer writes.
-const WRITES_MAX: usize = 8;
+/// How the daemon hears that a machine is to be left.
+enum Hears {
+    /// By its Node: an interruption. The machine is in its first hour, and left for EC2 to take.
+    Node,
+    /// By a queue: the advice to leave it. The machine is given back in the end.
+    Queue(Queue),
+}
 
 /// One drain, with a daemon of its own that is killed once.
 struct Case<'a> {
     ground: &'a Ground,
     scope: String,
+    hears: Hears,
     kill: Kill,
 }
 
 impl Case<'_> {
     /// Returns what was done, and whether the daemon was killed.
     async fn run(&self) -> (Vec<Act>, bool) {
-        let Self { ground, scope, kill } = self;
+        let Self { ground, scope, kill, .. } = self;
         let old = ground.slept(scope, 1).await.remove(0);
-        let mut daemon = Daemon::start(ground, (scope.as_str(), scope.as_str()), &[], &[]).await;
+        let mut daemon = self.start().await;
         daemon.leads().await;
         daemon.proxy.kill(daemon.process.pid(), Some(*kill));
-        ground.interrupt(&old.machine, NOTICE).await;
-        let is_over = || ground.of(scope).iter().all(|pod| pod.ready && pod.machine != old.machine);
+        self.tell(&old).await;
+        let is_over = || self.is_over(&old);
         ground
-            .until("the kill or the end", || async { Ok(daemon.proxy.has_killed() || is_over()) })
+            .until("the kill or the end", || async {
+                Ok(daemon.proxy.has_killed() || is_over().await?)
+            })
             .await;
         let was_killed = daemon.proxy.has_killed();
         if was_killed {
             daemon.restart(ground).await;
         }
-        ground.until("the end", || async { Ok(ground.of(scope).len() == 1 && is_over()) }).await;
+        ground
+            .until("the end", || async { Ok(ground.of(scope).len() == 1 && is_over().await?) })
+            .await;
         (daemon.proxy.acts(), was_killed)
+    }
+
+    async fn start(&self) -> Daemon {
+        let (flags, env) = match &self.hears {
+            Hears::Node => (vec![], vec![]),
+            Hears::Queue(queue) => (queue.flags().into(), queue.environment()),
+        };
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        Daemon::start(self.ground, (&self.scope, &self.scope), &flags, &env).await
+    }
+
+    async fn tell(&self, pod: &Running) {
+        match &self.hears {
+            Hears::Node => drop(self.ground.interrupt(&pod.machine, NOTICE).await),
+            Hears::Queue(queue) => queue.rebalance(&self.ground.machine_of(pod)).await,
+        }
+    }
+
+    /// The pod is ready elsewhere, and all that follows from the notice has followed.
+    async fn is_over(&self, old: &Running) -> anyhow::Result<bool> {
+        let mut pods = self.ground.of(&self.scope).into_iter();
+        let moved = pods.all(|pod| pod.ready && pod.machine != old.machine);
+        Ok(moved
+            && match &self.hears {
+                Hears::Node => true,
+                Hears::Queue(queue) => {
+                    !self.ground.machine_of(old).is_there() && queue.is_empty().await?
+                }
+            })
+    }
+
+    /// What is done once in its drain.
+    fn steps(&self) -> &'static [Act] {
+        match self.hears {
+            Hears::Node => &[Act::Cordon, Act::Surge, Act::Evict],
+            Hears::Queue(_) => &[Act::Notice, Act::Cordon, Act::Surge, Act::Evict, Act::Terminate],
+        }
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_is_killed_at_any_write_of_a_drain_ends_it_and_does_nothing_twice() {
-    let ground = Ground::new("killed", Duration::from_secs(1)).await;
-    let moments = (0..WRITES_MAX).flat_map(|n| [Kill::Before(n), Kill::After(n)]);
-    let scopes = moments.enumerate().map(|(n, kill)| (format!("case{n}"), kill));
-    let cases: Vec<_> = scopes.map(|(scope, kill)| Case { ground: &ground, scope, kill }).collect();
+/// Before and after each of so many writes.
+fn moments(writes: usize) -> impl Iterator<Item = (String, Kill)> {
+    let moments = (0..writes).flat_map(|n| [Kill::Before(n), Kill::After(n)]);
+    moments.enumerate().map(|(n, kill)| (format!("case{n}"), kill))
+}
+
+/// Runs all cases at once. A drain must have fewer writes than there are moments for.
+async fn each_is_done_once(ground: &Ground, cases: Vec<Case<'_>>) {
     join_all(cases.iter().map(|case| ground.sleepers(&case.scope, 1))).await;
     let outcomes = join_all(cases.iter().map(Case::run)).await;
     let mut killed = Vec::new();
     for (case, (acts, was_killed)) in cases.iter().zip(outcomes) {
         killed.extend(was_killed.then_some(case.kill));
-        for once in [Act::Cordon, Act::Surge, Act::Evict] {
-            let times = acts.iter().filter(|act| **act == once).count();
+        for once in case.steps() {
+            let times = acts.iter().filter(|act| *act == once).count();
             assert!(times == 1, "{once:?} {times} times, killed {:?}: {acts:?}", case.kill);
         }
-        let bought = ground.provider.instances();
-        let of_case =
-            bought.iter().filter(|machine| machine.pool.contains(&format!("-{}-", case.scope)));
-        assert_eq!(of_case.count(), 2, "machines, killed {:?}: {acts:?}", case.kill);
+        if let Hears::Node = case.hears {
+            let bought = ground.provider.instances();
+            let of_case =
+                bought.iter().filter(|machine| machine.pool.contains(&format!("-{}-", case.scope)));
+            assert_eq!(of_case.count(), 2, "machines, killed {:?}: {acts:?}", case.kill);
+        }
     }
     println!("killed {killed:?}");
-    assert!(killed.contains(&Kill::Before(2)) && killed.contains(&Kill::After(2)), "{killed:?}");
-    let last = [Kill::Before(WRITES_MAX - 1), Kill::After(WRITES_MAX - 1)];
-    assert!(!killed.iter().any(|kill| last.contains(kill)), "a drain has more writes: {killed:?}");
+    let last_step = cases[0].steps().len() - 1;
+    let needed = [Kill::Before(last_step), Kill::After(last_step)];
+    assert!(needed.iter().all(|kill| killed.contains(kill)), "{killed:?}");
+    let last = cases.iter().rev().take(2).map(|case| case.kill);
+    assert!(last.clone().all(|kill| !killed.contains(&kill)), "a drain has more: {killed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_is_killed_at_any_write_of_a_drain_ends_it_and_does_nothing_twice() {
+    let ground = Ground::new("killed", Duration::from_secs(1)).await;
+    let case = |(scope, kill)| Case { ground: &ground, scope, hears: Hears::Node, kill };
+    let cases = moments(8).map(case).collect();
+    each_is_done_once(&ground, cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_is_killed_anywhere_from_the_message_to_the_machines_end_does_nothing_twice()
+{
+    let ground = Ground::new("killed-queue", Duration::from_secs(1)).await;
+    let moto = Arc::new(Moto::start().await.unwrap());
+    let mut cases = Vec::new();
+    for (scope, kill) in moments(9) {
+        let hears = Hears::Queue(Queue::within(&moto, &scope).await);
+        cases.push(Case { ground: &ground, scope, hears, kill });
+    }
+    each_is_done_once(&ground, cases).await;
 }

@@ -1,7 +1,8 @@
 //! Scenario I: what the daemon says was spent is what a hand would add up, through a restart, a node that goes while
-//! nobody looks, and a machine that EC2 takes in its first hour.
+//! nobody looks, and a machine that EC2 takes in its first hour. So do the rows of its ledger, and what `spotscale
+//! explain` makes of it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use jiff::Timestamp;
 use kube::api::DeleteParams;
@@ -18,8 +19,11 @@ const BILLED_MIN: f64 = 60.0;
 /// and a thirtieth of a cent.
 const EPSILON: f64 = 3.0 * 2.0 * 0.20 / 3600.0;
 
+/// How far the machines that go on have come between two questions, and the rounding of a sum.
+const MEANWHILE: f64 = 0.01;
+
 /// In dollars.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     spend: f64,
     refund: f64,
@@ -45,6 +49,37 @@ fn by_hand(machines: &[Instance], at: Timestamp) -> Sum {
 fn by_daemon(state: &Value) -> Sum {
     let usd = |name: &str| state["totals"][name].as_f64().unwrap() / 1e6;
     Sum { spend: usd("spend"), refund: usd("refund") }
+}
+
+/// The sums of the rows, by the names of their columns, and the parts of idle time and of the workload.
+async fn by_rows(daemon: &Daemon) -> (Sum, BTreeMap<String, f64>) {
+    let csv = daemon.process.text("/ledger.csv").await;
+    let (mut sum, mut parts) = (Sum::default(), BTreeMap::new());
+    for row in csv::Reader::from_reader(csv.as_bytes()).deserialize::<BTreeMap<String, String>>() {
+        let row = row.unwrap();
+        let usd = |column: &str| row[column].parse::<f64>().unwrap();
+        sum.refund += usd("x_RefundedCost");
+        sum.spend += usd("BilledCost") + usd("x_RefundedCost");
+        let list = usd("ListUnitPrice") * usd("PricingQuantity");
+        assert!((list - usd("ListCost")).abs() < 1e-5, "{row:?}");
+        assert_eq!(row["ListUnitPrice"].trim_end_matches('0'), "0.526", "{row:?}");
+        let is_spot = row["ChargeDescription"].starts_with("spot ");
+        assert_eq!(row["PricingCategory"], if is_spot { "Dynamic" } else { "Standard" });
+        assert_eq!(row["RegionId"], "us-east-1");
+        let tags: Value = serde_json::from_str(&row["Tags"]).unwrap();
+        let name = tags["spotscale.dev/workload"].as_str().unwrap_or("idle").to_owned();
+        *parts.entry(name).or_default() += usd("BilledCost");
+    }
+    (sum, parts)
+}
+
+/// What the real command tells of the same daemon.
+fn explained(daemon: &Daemon, what: &[&str]) -> String {
+    let url = format!("--url={}", daemon.process.url("admin"));
+    let command = Command::new(env!("CARGO_BIN_EXE_spotscale")).args(what).arg(url).output();
+    let output = command.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,4 +121,35 @@ async fn scenario_i_the_ledger_is_right_through_a_restart_and_a_node_that_goes_u
         Ok(true)
     };
     ground.until("the sums to agree", is_right).await;
+    all_tell_the_same(&ground, &daemon).await;
+}
+
+/// The rows and the command agree with each other and with what a hand adds up.
+async fn all_tell_the_same(ground: &Ground, daemon: &Daemon) {
+    let state = daemon.state().await;
+    let at = serde_json::from_value(state["snapshot"]["seen"]["at"].clone()).unwrap();
+    let by_hand = by_hand(&ground.provider.instances(), at);
+    let (by_rows, parts) = by_rows(daemon).await;
+    let cost: Value =
+        serde_json::from_str(&explained(daemon, &["explain", "cost", "--nodes", "--json"]))
+            .unwrap();
+    let usd = |name: &str| cost[name].as_f64().unwrap() / 1e6;
+    let by_command = Sum { spend: usd("spend"), refund: usd("refund") };
+    for (name, sum) in [("rows", by_rows), ("command", by_command)] {
+        let (spend, refund) = (sum.spend - by_hand.spend, sum.refund - by_hand.refund);
+        assert!(
+            spend.abs() < MEANWHILE && refund.abs() < MEANWHILE,
+            "{name}: {sum:?}, {by_hand:?}"
+        );
+    }
+    assert_eq!(parts.len(), 2, "what served and what was idle: {parts:?}");
+    assert!(cost["unpriced"].as_array().unwrap().is_empty());
+    assert_eq!(cost["nodes"].as_array().unwrap().len(), ground.provider.instances().len());
+    let told = explained(daemon, &["explain", "cost"]);
+    for part in ["Not billed of it: $0.0", "idle ", "Saved: ", "on demand, day and night since"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let told = explained(daemon, &["explain", "plan"]);
+    assert!(told.starts_with("This autoscaler leads."), "{told}");
+    println!("by rows {by_rows:?}, by the command {by_command:?}");
 }

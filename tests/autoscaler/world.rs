@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use spotscale_autoscaler::{
-    Cluster as _, Config, Daemon, FileMarket, Observation, Playback, State,
+    Cluster as _, Config, Daemon, FileMarket, Observation, Playback, States,
     kubernetes::{Events, KubeCluster, Kubernetes, RIGHTS, Right, client},
 };
 use spotscale_test_cluster::{
@@ -23,7 +23,7 @@ use spotscale_test_cluster::{
     kubelet::{Image, Kubelet, Machine, Options},
     until,
 };
-use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard, watch};
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -179,10 +179,8 @@ impl World {
 
     /// What a daemon sees, once everything was listed.
     pub(crate) async fn watch(&self) -> Arc<KubeCluster> {
-        let (flags, machines) = (self.flags(&[]), [("g4dn.xlarge".parse().unwrap(), 8)].into());
-        let client = restricted().await;
-        let cluster =
-            KubeCluster::start(client, flags.kubernetes, machines, &self.tasks, &self.end);
+        let (client, settings) = (restricted().await, self.flags(&[]).kubernetes);
+        let cluster = KubeCluster::start(client, settings, &self.tasks, &self.end);
         until("a first look", || async { Ok(cluster.observe().await.map(|_| true)?) })
             .await
             .unwrap();
@@ -199,10 +197,7 @@ impl World {
     }
 
     /// The same with these flags, and what it says of itself.
-    pub(crate) async fn daemon_with(
-        &self,
-        further: &[&str],
-    ) -> (Arc<KubeCluster>, watch::Receiver<Option<State>>) {
+    pub(crate) async fn daemon_with(&self, further: &[&str]) -> (Arc<KubeCluster>, States) {
         let cluster = self.watch().await;
         let playback = Playback { starts_at: jiff::Timestamp::now(), speed: 1 };
         let market = Arc::new(FileMarket::parse(PRICES, playback).unwrap());

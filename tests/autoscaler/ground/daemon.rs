@@ -1,7 +1,9 @@
 //! The daemon as a process, behind a proxy of its own.
 
+use std::path::Path;
+
 use serde_json::Value;
-use spotscale_test_cluster::until;
+use spotscale_test_cluster::{control_plane::ControlPlane, until};
 
 use super::{
     Ground,
@@ -20,6 +22,17 @@ pub(crate) struct Daemon {
     pub(crate) process: Process,
 }
 
+/// Where a daemon works.
+pub(crate) struct Place<'a> {
+    pub(crate) plane: &'a ControlPlane,
+    pub(crate) namespace: &'a str,
+    /// What its nodes and Deployments are labelled with.
+    pub(crate) label: String,
+    pub(crate) folder: &'a Path,
+    /// As the file market reads them.
+    pub(crate) prices: String,
+}
+
 impl Daemon {
     /// For a scope, with these flags and variables besides those that every test needs.
     pub(crate) async fn start(
@@ -28,19 +41,35 @@ impl Daemon {
         flags: &[&str],
         env: &[(&'static str, String)],
     ) -> Self {
-        let proxy = Proxy::start(ground.cluster.plane()).await;
-        let (namespace, label) = (&ground.namespace, ground.label(scope));
-        let kubeconfig = ground.folder.path().join(format!("{name}.kubeconfig"));
+        let place = Place {
+            plane: ground.cluster.plane(),
+            namespace: &ground.namespace,
+            label: ground.label(scope),
+            folder: ground.folder.path(),
+            prices: prices(),
+        };
+        Self::at(&place, (scope, name), flags, env).await
+    }
+
+    /// The same anywhere; `scope` is its Lease.
+    pub(crate) async fn at(
+        place: &Place<'_>,
+        (scope, name): (&str, &str),
+        flags: &[&str],
+        env: &[(&'static str, String)],
+    ) -> Self {
+        let Place { plane, namespace, label, folder, prices } = place;
+        let proxy = Proxy::start(plane).await;
+        let kubeconfig = folder.join(format!("{name}.kubeconfig"));
         std::fs::write(&kubeconfig, proxy.kubeconfig(namespace).to_string()).unwrap();
-        let file = ground.folder.path().join(format!("{name}.csv"));
-        std::fs::write(&file, prices()).unwrap();
-        let args: Vec<String> = [
+        let file = folder.join(format!("{name}.csv"));
+        std::fs::write(&file, prices).unwrap();
+        let mut args: Vec<String> = [
             "autoscaler".to_owned(),
             "--admin-listen=127.0.0.1:0".to_owned(),
             format!("--namespace={namespace}"),
             "--machine=g4dn.xlarge=400/1".to_owned(),
             "--tick=200ms".to_owned(),
-            format!("--market=file:{}", file.display()),
             format!("--lease={scope}"),
             format!("--node-selector={POOL}={label}"),
             format!("--workload-selector={WORKLOAD}={label}"),
@@ -48,10 +77,13 @@ impl Daemon {
         .into_iter()
         .chain(flags.iter().map(|flag| (*flag).to_owned()))
         .collect();
+        if !flags.iter().any(|flag| flag.starts_with("--market=")) {
+            args.push(format!("--market=file:{}", file.display()));
+        }
         let mut env = env.to_vec();
         env.push(("KUBECONFIG", kubeconfig.display().to_string()));
         let name = format!("{namespace}-{name}");
-        let process = Process::start(ground.cluster.plane().group(), &name, &args, &env).await;
+        let process = Process::start(plane.group(), &name, &args, &env).await;
         Self { name, args, env, proxy, process }
     }
 

@@ -4,6 +4,7 @@
 pub(crate) mod daemon;
 pub(crate) mod load;
 pub(crate) mod objects;
+pub(crate) mod pace;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod queue;

@@ -2,6 +2,7 @@
 
 use std::{fs::File, process::Stdio, time::Duration};
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -64,11 +65,23 @@ impl Process {
 
     /// A page of its admin port; nothing where it has no such page now.
     pub(crate) async fn page(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path).await).unwrap_or_default()
+    }
+
+    /// The same as text.
+    pub(crate) async fn text(&self, path: &str) -> String {
         let url = format!("{}{path}", self.url("admin")).parse().unwrap();
         let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-        let Ok(answer) = http.get(url).await else { return Value::Null };
+        let Ok(answer) = http.get(url).await else { return String::new() };
         let body = answer.into_body().collect().await.unwrap().to_bytes();
-        serde_json::from_slice(&body).unwrap_or_default()
+        String::from_utf8_lossy(&body).into_owned()
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let text = self.text("/metrics").await;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.with_context(|| format!("no {name}"))?.parse()?)
     }
 
     /// Its number, while it has not been waited for.

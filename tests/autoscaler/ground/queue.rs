@@ -1,6 +1,6 @@
 //! The queue by which EC2 tells of what will happen to machines.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use spotscale_test_cluster::{
@@ -13,17 +13,23 @@ pub(crate) const NOTICE: Duration = Duration::from_mins(2);
 /// A message that was taken and not done with comes again after so long.
 const VISIBILITY: Duration = Duration::from_secs(20);
 
-/// A queue of its own in a cloud of its own.
+/// A queue of its own.
 pub(crate) struct Queue {
-    pub(crate) moto: Moto,
+    pub(crate) moto: Arc<Moto>,
     pub(crate) url: String,
 }
 
 impl Queue {
+    /// In a cloud of its own.
     pub(crate) async fn start() -> Self {
-        let moto = Moto::start().await.unwrap();
-        let url = moto.create_queue("interruptions", VISIBILITY).await.unwrap();
-        Self { moto, url }
+        let moto = Arc::new(Moto::start().await.unwrap());
+        Self::within(&moto, "interruptions").await
+    }
+
+    /// In a cloud that has others.
+    pub(crate) async fn within(moto: &Arc<Moto>, name: &str) -> Self {
+        let url = moto.create_queue(name, VISIBILITY).await.unwrap();
+        Self { moto: Arc::clone(moto), url }
     }
 
     /// What a daemon must be told to read it.
@@ -42,5 +48,17 @@ impl Queue {
         let told = deadline - SignedDuration::try_from(NOTICE).unwrap();
         let event = events::spot_interruption(&machine.id, &machine.offering.zone, told);
         self.moto.send(&self.url, &event).await.unwrap();
+    }
+
+    /// The advice to leave a machine.
+    pub(crate) async fn rebalance(&self, machine: &Instance) {
+        let event = events::rebalance(&machine.id, &machine.offering.zone, Timestamp::now());
+        self.moto.send(&self.url, &event).await.unwrap();
+    }
+
+    /// Are all messages done with?
+    pub(crate) async fn is_empty(&self) -> anyhow::Result<bool> {
+        let depth = self.moto.depth(&self.url).await?;
+        Ok(depth.visible + depth.in_flight == 0)
     }
 }

@@ -29,6 +29,8 @@ pub struct Options {
     pub hpa_sync: Duration,
     /// How long a node may be silent before it counts as gone. Kubernetes' own default is 50 s.
     pub node_grace: Duration,
+    /// Which controllers run, as kube-controller-manager has their names. By default all do.
+    pub controllers: String,
     /// Names the folder of the logs, `target/test-cluster/NAME`.
     pub name: String,
     /// A cluster that is there already: its API server and its KEDA are used, and nothing is started. By default
@@ -62,6 +64,7 @@ impl Default for Options {
         Self {
             hpa_sync: Duration::from_secs(1),
             node_grace: Duration::from_secs(8),
+            controllers: "*".to_owned(),
             name: test_program(),
             kubeconfig: std::env::var_os("SPOTSCALE_TEST_KUBECONFIG").map(PathBuf::from),
         }

@@ -45,6 +45,8 @@ pub(crate) fn api_server(certificates: &Certificates, etcd_port: u16, port: u16)
             "--service-cluster-ip-range=10.96.0.0/16",
             "--authorization-mode=RBAC",
             "--allow-privileged=true",
+            // By its annotations a namespace says on which nodes its Pods run, whoever wrote their spec.
+            "--enable-admission-plugins=PodNodeSelector,PodTolerationRestriction",
             "--profiling=false",
             "--service-account-issuer=https://kubernetes.default.svc",
             // The aggregator shows who asked by these headers; KEDA's adapter needs them.
@@ -58,7 +60,7 @@ pub(crate) fn api_server(certificates: &Certificates, etcd_port: u16, port: u16)
     args
 }
 
-/// Every controller there is; the HPA as quick as the test wants it.
+/// The controllers; the HPA as quick as the test wants it.
 pub(crate) fn controller_manager(
     kubeconfig: &Path,
     authority: &Path,
@@ -74,12 +76,12 @@ pub(crate) fn controller_manager(
         format!("--root-ca-file={}", authority.display()),
         format!("--horizontal-pod-autoscaler-sync-period={}ms", options.hpa_sync.as_millis()),
         format!("--node-monitor-grace-period={}ms", options.node_grace.as_millis()),
+        format!("--controllers={}", options.controllers),
     ]);
     command.args([
         "--leader-elect=false",
         "--secure-port=0",
         "--use-service-account-credentials=true",
-        "--controllers=*",
         // With the default limits the first minute is spent on waiting for oneself.
         "--kube-api-qps=200",
         "--kube-api-burst=400",
