@@ -67,6 +67,8 @@ pub(crate) fn model(label: &str, pods: Pods, models: &Path) -> Value {
         "--model=tiny=/models/logits.onnx",
         "--threads=1",
         "--drain-timeout=10s",
+        // More than any front sends it at once: a full batch would not wait for more.
+        "--max-batch=32",
         &max_wait,
     ];
     let probe = json!({ "httpGet": { "path": "/readyz", "port": "http" }, "periodSeconds": 1 });
