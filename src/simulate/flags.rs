@@ -120,10 +120,9 @@ pub(super) struct LoadFlags {
     #[arg(long, default_value_t = 20)]
     max_replicas: u32,
     /// Zero replicas after nothing happened for this long (the trigger's `idleAfterSeconds`).
-    #[arg(long, default_value = "60s")]
+    #[arg(long, default_value = "10m")]
     idle_after: Span,
-    /// Time from a request's arrival to its answer, at most: the front's --timeout, whose own default of 120s is less
-    /// than a cold start takes here.
+    /// Time from a request's arrival to its answer, at most: the front's --timeout.
     #[arg(long, default_value = "240s")]
     timeout: Span,
 }

@@ -97,9 +97,9 @@ pub struct Hold {
     #[arg(long, env = "SPOTSCALE_FRONT_HOLD_BYTES", default_value_t = 256 << 20)]
     pub hold_bytes: u64,
 
-    /// Time from a request's arrival to the head of its response, at most. A request may ask for less by the header
-    /// `x-request-timeout-ms`.
-    #[arg(long, env = "SPOTSCALE_FRONT_TIMEOUT", default_value = "120s")]
+    /// Time from a request's arrival to the head of its response, at most; more than a cold start takes. A request may
+    /// ask for less by the header `x-request-timeout-ms`.
+    #[arg(long, env = "SPOTSCALE_FRONT_TIMEOUT", default_value = "240s")]
     pub timeout: Span,
 
     /// The cold start that `Retry-After` assumes until one was measured.
