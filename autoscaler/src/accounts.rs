@@ -1,15 +1,18 @@
 //! The money: the ledger, and every price that it still needs. A market forgets, so what it once said is kept until no
 //! life that is not settled was led at that price.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spotscale_decide::{
-    cluster::{CapacityType, Observation},
+    cluster::{CapacityType, Observation, Offering},
     ledger::{Baseline, FeedRow, Ledger, LifeLine, Reconciliation, Row, Totals},
     prices::{PriceBook, PriceChange},
-    units::{InstanceId, MicroUsd},
+    units::{InstanceId, InstanceType, MicroUsd, UsdPerHour},
 };
 
 use crate::{
@@ -127,6 +130,11 @@ impl Accounts {
         self.told_at = Some(seen.at);
     }
 
+    /// The machine types whose prices the ledger needs, each since when.
+    pub(crate) fn types_since(&self) -> BTreeMap<&InstanceType, Timestamp> {
+        self.ledger.types_since()
+    }
+
     /// The machines of whose end nobody has told.
     pub(crate) fn open_ends(&self) -> impl Iterator<Item = &InstanceId> {
         self.ledger.open_ends()
@@ -144,8 +152,15 @@ impl Accounts {
         self.told_at = None;
     }
 
-    pub(crate) fn prices(&self) -> &PriceBook {
-        &self.book
+    /// The prices in force of these types.
+    pub(crate) fn prices_at(
+        &self,
+        now: Timestamp,
+        is_wanted: impl Fn(&InstanceType) -> bool,
+    ) -> BTreeMap<Offering, UsdPerHour> {
+        let wanted = self.book.offerings().filter(|it| is_wanted(&it.instance_type));
+        let priced = |it: &Offering| Some((it.clone(), self.book.at(it, now)?));
+        wanted.filter_map(priced).collect()
     }
 
     pub(crate) fn totals(&self, now: Timestamp) -> Totals {
@@ -195,8 +210,6 @@ fn since(book: &PriceBook, since: Timestamp) -> PriceBook {
 
 #[cfg(test)]
 mod tests {
-    use spotscale_decide::{cluster::Offering, units::UsdPerHour};
-
     use super::*;
 
     fn offering(capacity_type: CapacityType) -> Offering {

@@ -317,6 +317,9 @@ impl AtWork {
             learned.iter().filter(|_| counts).for_each(|fate| accounts.learn(fate));
             inquiry.ask(accounts.open_ends().filter(|_| counts));
         }
+        if counts {
+            self.quotes.need(accounts.types_since());
+        }
         // A baseline of too many machines would stay in the sums for ever.
         if counts && is_sized { accounts.totals(seen.at) } else { Totals::default() }
     }
@@ -328,7 +331,12 @@ impl AtWork {
         knows_spend: bool,
     ) -> (Snapshot, Plan) {
         let accounts = self.accounts.lock();
-        let prices = accounts.prices().all_at(seen.at);
+        // Of a type of which nothing is there any more, and that may not be bought, the price is old, and nobody's.
+        let there: BTreeSet<_> =
+            seen.nodes.iter().map(|node| &node.offering.instance_type).collect();
+        let offers = &self.policy.offers;
+        let is_wanted = |it: &InstanceType| offers.machine(it).is_some() || there.contains(it);
+        let prices = accounts.prices_at(seen.at, is_wanted);
         let spent_this_month = knows_spend.then(|| accounts.spent_this_month(seen.at));
         drop(accounts);
         let traffic = self.counts.as_ref().and_then(Counts::now);

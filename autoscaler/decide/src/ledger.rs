@@ -253,7 +253,18 @@ impl Ledger {
 
     /// Prices before this moment are needed no more; none when no life is.
     pub fn unsettled_since(&self) -> Option<Timestamp> {
-        self.lives.values().map(Life::unsettled_from).min()
+        self.types_since().into_values().min()
+    }
+
+    /// The machine types whose prices are needed, each since when.
+    pub fn types_since(&self) -> BTreeMap<&InstanceType, Timestamp> {
+        let mut since = BTreeMap::new();
+        for life in self.lives.values() {
+            let from = life.unsettled_from();
+            let earliest = since.entry(&life.offering.instance_type).or_insert(from);
+            *earliest = from.min(*earliest);
+        }
+        since
     }
 
     fn baseline(
