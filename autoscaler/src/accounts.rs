@@ -12,13 +12,10 @@ use spotscale_decide::{
     cluster::{CapacityType, Observation, Offering},
     ledger::{Baseline, FeedRow, Ledger, LifeLine, Reconciliation, Row, Totals},
     prices::{PriceBook, PriceChange},
-    units::{InstanceId, InstanceType, MicroUsd, UsdPerHour},
+    units::{InstanceId, InstanceType, UsdPerHour},
 };
 
-use crate::{
-    fates::{End, Fate},
-    saved::Saved,
-};
+use crate::fates::{End, Fate};
 
 /// The money in whole: what `/debug/ledger` tells, and what every account of it is made from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -167,16 +164,10 @@ impl Accounts {
         self.ledger.totals(&self.baseline, &self.book, now)
     }
 
-    /// What this month has cost so far, refunds taken off.
-    pub(crate) fn spent_this_month(&self, now: Timestamp) -> MicroUsd {
-        self.ledger.spent_this_month(&self.book, now)
-    }
-
     /// What must outlive us, for [`Accounts::resume`].
-    pub(crate) fn put_into(&mut self, saved: &mut Saved, now: Timestamp) {
+    pub(crate) fn kept(&mut self, now: Timestamp) -> (Ledger, PriceBook) {
         self.book = since(&self.book, self.ledger.unsettled_since().unwrap_or(now));
-        saved.ledger = self.ledger.clone();
-        saved.prices = self.book.clone();
+        (self.ledger.clone(), self.book.clone())
     }
 }
 

@@ -38,6 +38,10 @@ fn totals(ledger: &Ledger, second: i64) -> Totals {
     ledger.totals(&baseline(Some(0)), &prices(), at(second))
 }
 
+fn spent_this_month(ledger: &Ledger, prices: &PriceBook, now: Timestamp) -> MicroUsd {
+    ledger.totals(&baseline(Some(0)), prices, now).spent_this_month
+}
+
 #[test]
 fn a_known_timeline_costs_the_sum_worked_out_by_hand() {
     let (one, two) = (node("one", spot("a"), at(0)), node("two", on_demand("a"), at(30)));
