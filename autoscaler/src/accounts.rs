@@ -1,21 +1,21 @@
 //! The money: the ledger, and every price that it still needs. A market forgets, so what it once said is kept until no
 //! life that is not settled was led at that price.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spotscale_decide::{
-    cluster::{CapacityType, Observation},
+    cluster::{CapacityType, Observation, Offering},
     ledger::{Baseline, FeedRow, Ledger, LifeLine, Reconciliation, Row, Totals},
     prices::{PriceBook, PriceChange},
-    units::{InstanceId, MicroUsd},
+    units::{InstanceId, InstanceType, UsdPerHour},
 };
 
-use crate::{
-    fates::{End, Fate},
-    saved::Saved,
-};
+use crate::fates::{End, Fate};
 
 /// The money in whole: what `/debug/ledger` tells, and what every account of it is made from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -127,6 +127,11 @@ impl Accounts {
         self.told_at = Some(seen.at);
     }
 
+    /// The machine types whose prices the ledger needs, each since when.
+    pub(crate) fn types_since(&self) -> BTreeMap<&InstanceType, Timestamp> {
+        self.ledger.types_since()
+    }
+
     /// The machines of whose end nobody has told.
     pub(crate) fn open_ends(&self) -> impl Iterator<Item = &InstanceId> {
         self.ledger.open_ends()
@@ -144,24 +149,25 @@ impl Accounts {
         self.told_at = None;
     }
 
-    pub(crate) fn prices(&self) -> &PriceBook {
-        &self.book
+    /// The prices in force of these types.
+    pub(crate) fn prices_at(
+        &self,
+        now: Timestamp,
+        is_wanted: impl Fn(&InstanceType) -> bool,
+    ) -> BTreeMap<Offering, UsdPerHour> {
+        let wanted = self.book.offerings().filter(|it| is_wanted(&it.instance_type));
+        let priced = |it: &Offering| Some((it.clone(), self.book.at(it, now)?));
+        wanted.filter_map(priced).collect()
     }
 
     pub(crate) fn totals(&self, now: Timestamp) -> Totals {
         self.ledger.totals(&self.baseline, &self.book, now)
     }
 
-    /// What this month has cost so far, refunds taken off.
-    pub(crate) fn spent_this_month(&self, now: Timestamp) -> MicroUsd {
-        self.ledger.spent_this_month(&self.book, now)
-    }
-
     /// What must outlive us, for [`Accounts::resume`].
-    pub(crate) fn put_into(&mut self, saved: &mut Saved, now: Timestamp) {
+    pub(crate) fn kept(&mut self, now: Timestamp) -> (Ledger, PriceBook) {
         self.book = since(&self.book, self.ledger.unsettled_since().unwrap_or(now));
-        saved.ledger = self.ledger.clone();
-        saved.prices = self.book.clone();
+        (self.ledger.clone(), self.book.clone())
     }
 }
 
@@ -195,8 +201,6 @@ fn since(book: &PriceBook, since: Timestamp) -> PriceBook {
 
 #[cfg(test)]
 mod tests {
-    use spotscale_decide::{cluster::Offering, units::UsdPerHour};
-
     use super::*;
 
     fn offering(capacity_type: CapacityType) -> Offering {

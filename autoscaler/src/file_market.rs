@@ -16,7 +16,7 @@ use spotscale_decide::{
 };
 
 use crate::{
-    market::{Market, MarketError},
+    market::{Market, MarketError, TypesSince},
     sheet::{Cells, WrongLine, rows, wrong},
 };
 
@@ -83,7 +83,8 @@ impl FileMarket {
 
 #[async_trait]
 impl Market for FileMarket {
-    async fn prices(&self, now: Timestamp) -> Result<PriceBook, MarketError> {
+    /// All that the series has, whoever needs it.
+    async fn prices(&self, now: Timestamp, _: &TypesSince) -> Result<PriceBook, MarketError> {
         let known = self.changes.iter().take_while(|(_, change)| change.at <= now);
         Ok(known.cloned().collect())
     }
@@ -138,7 +139,7 @@ timestamp,instance_type,zone,capacity_type,usd_per_hour
         let playback = Playback { starts_at: at("2026-05-05T12:00:00Z"), speed: 3600 };
         let market = FileMarket::parse(SERIES, playback).unwrap();
         let changes = async |now: &str| {
-            let book = market.prices(at(now)).await.unwrap();
+            let book = market.prices(at(now), &TypesSince::new()).await.unwrap();
             let spot = book.offerings().find(|known| known.capacity_type.to_string() == "spot");
             spot.map_or(vec![], |spot| book.changes(spot).to_vec())
         };

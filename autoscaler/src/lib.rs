@@ -39,7 +39,7 @@ pub use self::{
     fates::{End, Fate, Fates, FatesError},
     file_market::{FileMarket, Playback, SeriesError},
     gate::{Alone, Gate},
-    market::{Market, MarketError, Prior},
+    market::{Market, MarketError, Prior, TypesSince},
     notices::{
         Ending, Event, EventKind, NodeNotices, NoticeSource, QueueError, Receipt, Received,
         Unasked, Unwritten,

@@ -6,11 +6,16 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use spotscale_decide::{cluster::Offering, offers::Shape, prices::PriceBook, units::InstanceType};
 
+/// Machine types, each with the moment since when its prices are needed.
+pub type TypesSince = BTreeMap<InstanceType, Timestamp>;
+
 /// Where machines are bought: a provider's price interface, or a recorded series.
 #[async_trait]
 pub trait Market: Send + Sync + 'static {
-    /// Every price change up to `now`, and none after it. May be given up at any time and asked again.
-    async fn prices(&self, now: Timestamp) -> Result<PriceBook, MarketError>;
+    /// Every price change up to `now`, and none after it: of the types that may be bought, and `besides` of types that
+    /// may not and of which there are nodes. One that is not known costs the others nothing. May be given up at any
+    /// time and asked again.
+    async fn prices(&self, now: Timestamp, besides: &TypesSince) -> Result<PriceBook, MarketError>;
 
     /// What is known of the risk of offerings, where `usual` interruptions per hour are expected of one of which nothing
     /// is known. At once, from what the last look at the prices brought.

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
-use spotscale_autoscaler::{Config, FileMarket, Market as _, Playback, PriceBook};
+use spotscale_autoscaler::{Config, FileMarket, Market as _, Playback, PriceBook, TypesSince};
 use spotscale_decide::units::{InstanceType, Millis, Span, ZoneId};
 use spotscale_simulate::{
     Inputs, generate,
@@ -82,7 +82,7 @@ fn prices(path: &Path, args: &Args, config: &Config) -> anyhow::Result<PriceBook
     let market = FileMarket::open(path, Playback { starts_at: begins_at, speed: 1 })?;
     let mut book = PriceBook::default();
     role::block_on(async {
-        book = market.prices(Timestamp::MAX).await?;
+        book = market.prices(Timestamp::MAX, &TypesSince::new()).await?;
         Ok(())
     })?;
     Ok(book)

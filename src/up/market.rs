@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use spotscale_autoscaler::{FileMarket, Market as _, Playback};
+use spotscale_autoscaler::{FileMarket, Market as _, Playback, TypesSince};
 use spotscale_decide::units::InstanceType;
 
 use super::config::Config;
@@ -21,7 +21,8 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<(FileMarket, BTreeSe
         Some(path) => FileMarket::open(path, playback)?,
         None => FileMarket::parse(BUNDLED, playback)?,
     };
-    let types = market.prices(now).await?.offerings().map(|o| o.instance_type.clone()).collect();
+    let book = market.prices(now, &TypesSince::new()).await?;
+    let types = book.offerings().map(|o| o.instance_type.clone()).collect();
     Ok((market, types))
 }
 
@@ -35,7 +36,7 @@ mod tests {
     async fn the_bundled_series_has_every_type_on_demand_and_as_spot_for_less() {
         let playback = Playback { starts_at: Timestamp::now(), speed: SPEED };
         let market = FileMarket::parse(BUNDLED, playback).unwrap();
-        let book = market.prices(Timestamp::now()).await.unwrap();
+        let book = market.prices(Timestamp::now(), &TypesSince::new()).await.unwrap();
         let price = |offering: &_| book.at(offering, Timestamp::now()).unwrap();
         let spot = book.offerings().filter(|o| o.capacity_type == CapacityType::Spot);
         let mut zones = 0;

@@ -35,7 +35,8 @@ pub struct Config {
 pub struct MarketConfig {
     /// Days of spot prices that are asked for at the start, so that machines that run already are priced rightly: a
     /// machine that is older is billed at the earliest price that is known. 90 is what EC2 keeps, and it is little: a type
-    /// changes its price in a zone a few times a day, and a page holds 1,000 changes.
+    /// changes its price in a zone a few times a day, and a page holds 1,000 changes. A type that only nodes have is asked
+    /// about when the first is seen, since its launch and for as many days at most.
     #[arg(
         long,
         env = "SPOTSCALE_AWS_PRICE_HISTORY_DAYS",

@@ -17,7 +17,7 @@ use spotscale_decide::{
 use crate::call::CallError;
 
 /// EC2 takes so many values in one filter.
-const FILTER_VALUES_MAX: usize = 200;
+pub(crate) const FILTER_VALUES_MAX: usize = 200;
 
 /// What an instance type is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub(crate) async fn zones(
 }
 
 /// A filter, unlike a list of types, does not fail the whole question over one unknown type.
-fn filters(types: &[InstanceType]) -> impl Iterator<Item = Filter> {
+pub(crate) fn filters(types: &[InstanceType]) -> impl Iterator<Item = Filter> {
     types.chunks(FILTER_VALUES_MAX).map(|types| {
         let values = types.iter().map(ToString::to_string).collect();
         Filter::builder().name("instance-type").set_values(Some(values)).build()

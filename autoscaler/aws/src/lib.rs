@@ -17,6 +17,7 @@
 mod advisor;
 mod call;
 mod config;
+mod desk;
 mod fates;
 mod imds;
 mod instance_types;

@@ -38,16 +38,22 @@ impl OnDemand {
         Self { region, listed: BTreeMap::new(), listed_at: None }
     }
 
-    /// Takes in what the price list says now. A price that has not changed keeps its first date.
-    pub(crate) fn learn(&mut self, listed: BTreeMap<InstanceType, PriceChange>, now: Timestamp) {
+    /// Takes in what the price list says of a type now, if it has it. A price that has not changed keeps its first date.
+    pub(crate) fn learn(
+        &mut self,
+        instance_type: &InstanceType,
+        listed: Option<PriceChange>,
+        now: Timestamp,
+    ) {
         self.listed_at = Some(now);
-        for (instance_type, change) in listed {
-            let changes = self.listed.entry(instance_type).or_default();
-            match changes.last_mut() {
-                Some(last) if last.price == change.price => {}
-                Some(last) if last.at >= change.at => last.price = change.price,
-                _ => changes.push(change),
-            }
+        let Some(change) = listed else {
+            return;
+        };
+        let changes = self.listed.entry(instance_type.clone()).or_default();
+        match changes.last_mut() {
+            Some(last) if last.price == change.price => {}
+            Some(last) if last.at >= change.at => last.price = change.price,
+            _ => changes.push(change),
         }
     }
 
@@ -109,7 +115,7 @@ mod tests {
         let mut prices = OnDemand::new("us-east-1".to_owned());
         assert_eq!(prices.changes(&listed)[0].price, UsdPerHour(526_000));
         assert_eq!(prices.source(&types).tabled, [listed.clone(), tabled.clone()]);
-        prices.learn([(listed.clone(), change(100, 530_000))].into(), at(1000));
+        prices.learn(&listed, Some(change(100, 530_000)), at(1000));
         assert_eq!(prices.changes(&listed), [change(100, 530_000)]);
         assert_eq!(prices.changes(&unknown), []);
         let source = prices.source(&types);
@@ -129,11 +135,11 @@ mod tests {
         let name: InstanceType = "g4dn.xlarge".parse().unwrap();
         let mut prices = OnDemand::new("us-east-1".to_owned());
         for (told, now) in [(change(100, 5), 200), (change(300, 5), 400), (change(500, 6), 600)] {
-            prices.learn([(name.clone(), told)].into(), at(now));
+            prices.learn(&name, Some(told), at(now));
         }
         assert_eq!(prices.changes(&name), [change(100, 5), change(500, 6)]);
         // A correction of the same date replaces what was wrong.
-        prices.learn([(name.clone(), change(500, 7))].into(), at(700));
+        prices.learn(&name, Some(change(500, 7)), at(700));
         assert_eq!(prices.changes(&name), [change(100, 5), change(500, 7)]);
     }
 }

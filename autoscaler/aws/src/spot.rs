@@ -5,6 +5,7 @@
 
 use aws_sdk_ec2::{
     Client,
+    operation::describe_spot_price_history::builders::DescribeSpotPriceHistoryFluentBuilder as Question,
     primitives::DateTime,
     types::{InstanceType as Ec2Type, SpotPrice},
 };
@@ -13,7 +14,7 @@ use spotscale_autoscaler::{CapacityType, Offering, PriceBook, PriceChange};
 use spotscale_decide::units::{InstanceType, UsdPerHour};
 use tracing::debug;
 
-use crate::{call::CallError, metrics::Metrics};
+use crate::{call::CallError, instance_types::filters, metrics::Metrics};
 
 const ACTION: &str = "DescribeSpotPriceHistory";
 
@@ -23,7 +24,15 @@ pub(crate) struct SpotHistory {
     pub(crate) client: Client,
     /// The product, in EC2's words.
     pub(crate) product: String,
-    pub(crate) types: Vec<InstanceType>,
+}
+
+/// Which types to ask about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Of<'a> {
+    /// These, which somebody has named as types of EC2's.
+    Listed(&'a [InstanceType]),
+    /// Whichever of these EC2 knows: a filter, unlike a list, is not refused over one that it does not.
+    Filtered(&'a [InstanceType]),
 }
 
 /// Why an entry is left out.
@@ -42,19 +51,17 @@ impl SpotHistory {
     /// one bad entry must not cost the others.
     pub(crate) async fn between(
         &self,
+        of: Of<'_>,
         from: Timestamp,
         to: Timestamp,
         metrics: &Metrics,
     ) -> Result<Vec<(Offering, PriceChange)>, CallError> {
-        if self.types.is_empty() {
+        if of.types().is_empty() {
             // EC2 would take it for a question about every type there is.
             return Ok(vec![]);
         }
-        let types = self.types.iter().map(|known| Ec2Type::from(known.as_str())).collect();
-        let mut entries = self
-            .client
-            .describe_spot_price_history()
-            .set_instance_types(Some(types))
+        let mut entries = of
+            .ask(self.client.describe_spot_price_history())
             .product_descriptions(&self.product)
             .start_time(DateTime::from_secs(from.as_second()))
             .end_time(DateTime::from_secs(to.as_second()))
@@ -96,15 +103,39 @@ fn name<T: std::str::FromStr>(text: Option<&str>) -> Result<T, Skipped> {
     text.and_then(|text| text.parse().ok()).ok_or(Skipped::Incomplete)
 }
 
-/// Without the changes that were over before a moment.
-pub(crate) fn forget(book: &PriceBook, before: Timestamp) -> PriceBook {
+/// Without the changes that were over before a moment, and without types that are not kept.
+pub(crate) fn forget(
+    book: &PriceBook,
+    before: Timestamp,
+    is_kept: impl Fn(&InstanceType) -> bool,
+) -> PriceBook {
     let kept = |offering: &Offering| {
         let changes = book.changes(offering);
         let first = changes.partition_point(|change| change.at <= before).saturating_sub(1);
         let offering = offering.clone();
         changes[first..].iter().map(move |change| (offering.clone(), *change)).collect::<Vec<_>>()
     };
-    book.offerings().flat_map(kept).collect()
+    book.offerings().filter(|one| is_kept(&one.instance_type)).flat_map(kept).collect()
+}
+
+// === impl Of ===
+
+impl<'a> Of<'a> {
+    pub(crate) const fn types(self) -> &'a [InstanceType] {
+        match self {
+            Self::Listed(types) | Self::Filtered(types) => types,
+        }
+    }
+
+    fn ask(self, question: Question) -> Question {
+        match self {
+            Self::Listed(types) => {
+                let types = types.iter().map(|one| Ec2Type::from(one.as_str()));
+                question.set_instance_types(Some(types.collect()))
+            }
+            Self::Filtered(types) => question.set_filters(Some(filters(types).collect())),
+        }
+    }
 }
 
 // === impl Skipped ===
@@ -167,9 +198,11 @@ mod tests {
         let changes = [change(0, 100), change(10, 200), change(20, 300)];
         let book: PriceBook =
             changes.map(|change| (offering.clone(), change)).into_iter().collect();
-        assert_eq!(forget(&book, at(15)).changes(&offering), &changes[1..]);
-        assert_eq!(forget(&book, at(20)).changes(&offering), &changes[2..]);
-        assert_eq!(forget(&book, at(-5)), book);
-        assert_eq!(forget(&book, at(99)).at(&offering, at(99)), Some(UsdPerHour(300)));
+        let forget = |before| super::forget(&book, at(before), |_| true);
+        assert_eq!(forget(15).changes(&offering), &changes[1..]);
+        assert_eq!(forget(20).changes(&offering), &changes[2..]);
+        assert_eq!(forget(-5), book);
+        assert_eq!(forget(99).at(&offering, at(99)), Some(UsdPerHour(300)));
+        assert_eq!(super::forget(&book, at(15), |_| false), PriceBook::default());
     }
 }

@@ -6,6 +6,7 @@
 //! launch, also where that was before the ledger was opened or while nobody looked. A node that is gone without a word
 //! is billed up to when it was seen last. What is in scope is nodes, and nothing else that a provider bills.
 
+mod baseline;
 mod days;
 mod exact;
 mod former;
@@ -24,17 +25,19 @@ use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::life::FREE_BEFORE;
-use self::{
-    days::{first_told, month_of},
-    exact::{Bill, Exact},
-    life::{Life, LifeKey},
-    settled::Settled,
-};
 pub use self::{
+    baseline::Baseline,
     former::FormerLedger,
     lines::{LifeEnd, LifeLine, Line, SpendLine, Stretch},
     reconcile::{Difference, FeedRow, Reconciliation},
     rows::Row,
+};
+use self::{
+    days::{first_told, month_of},
+    exact::{Bill, Exact},
+    life::{Life, LifeKey},
+    lines::Sums,
+    settled::Settled,
 };
 use crate::{
     cluster::{EndedBy, Index, Node, Observation, Offering, Workload},
@@ -77,17 +80,6 @@ struct Month {
     before: Exact,
 }
 
-/// What the spend is held against: a fleet of one machine type, on demand, that never shrinks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Baseline {
-    /// The machine type.
-    pub instance_type: InstanceType,
-    /// Pods that fit on one.
-    pub pods_max: u32,
-    /// How many; without it, as many as the most pods that have served at once need.
-    pub nodes: Option<u32>,
-}
-
 /// Sums since the ledger was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
@@ -95,6 +87,9 @@ pub struct Totals {
     pub spend: MicroUsd,
     /// What the provider does not bill, because it took spot nodes in their first hour.
     pub refund: MicroUsd,
+    /// What was spent since the month began, in UTC, refunds taken off.
+    #[serde(default)]
+    pub spent_this_month: MicroUsd,
     /// What the baseline fleet would have cost.
     pub baseline: MicroUsd,
     /// What the baseline is, in words.
@@ -194,15 +189,6 @@ impl Ledger {
         }
     }
 
-    /// What was spent since the month began, in UTC, refunds taken off.
-    pub fn spent_this_month(&self, prices: &PriceBook, now: Timestamp) -> MicroUsd {
-        let lives = self.lives.values().filter(|life| !life.is_free());
-        let lives = lives.filter_map(|life| life.bill(prices, now));
-        let net = self.settled.net() + lives.map(|bill| bill.spend()).sum();
-        let before = self.month.map_or_else(Exact::default, |month| month.before);
-        net.less(before).rounded()
-    }
-
     /// What goes on is settled, and days are told together, only by a clock that has gone on for as long as that takes:
     /// one that was set far ahead, and will be set back, costs nothing.
     fn settle(&mut self, prices: &PriceBook, now: Timestamp) {
@@ -233,9 +219,18 @@ impl Ledger {
 
     /// The sums up to a moment.
     pub fn totals(&self, baseline: &Baseline, prices: &PriceBook, now: Timestamp) -> Totals {
-        let (lines, unpriced) = self.lines(prices, now);
+        let Sums { lines, net, unpriced } = self.sums(prices, now);
+        let before = self.month.map_or_else(Exact::default, |month| month.before);
+        let spent_this_month = net.less(before).rounded();
         let (baseline, baseline_is) = self.baseline(baseline, prices, now);
-        let mut totals = Totals { baseline, baseline_is, lines, unpriced, ..Totals::default() };
+        let mut totals = Totals {
+            spent_this_month,
+            baseline,
+            baseline_is,
+            lines,
+            unpriced,
+            ..Totals::default()
+        };
         for line in &totals.lines {
             totals.spend = totals.spend.saturating_add(line.spend);
             totals.refund = totals.refund.saturating_add(line.refund);
@@ -253,27 +248,18 @@ impl Ledger {
 
     /// Prices before this moment are needed no more; none when no life is.
     pub fn unsettled_since(&self) -> Option<Timestamp> {
-        self.lives.values().map(Life::unsettled_from).min()
+        self.types_since().into_values().min()
     }
 
-    fn baseline(
-        &self,
-        baseline: &Baseline,
-        prices: &PriceBook,
-        now: Timestamp,
-    ) -> (MicroUsd, String) {
-        let Baseline { instance_type, pods_max, nodes } = baseline;
-        let opened_at = self.opened_at.unwrap_or(now);
-        let Some(offering) = prices.on_demand_of(instance_type) else {
-            return (MicroUsd::ZERO, format!("unknown: {instance_type} has no on-demand price"));
-        };
-        let count = nodes.unwrap_or_else(|| self.serving_max.div_ceil((*pods_max).max(1)));
-        let one = prices.stretches(offering, opened_at, now).map(Exact::of).sum::<Exact>();
-        let sized = if nodes.is_some() { "as configured" } else { "enough for the highest load" };
-        let is = format!(
-            "{count} x {instance_type} on demand, day and night since {opened_at:.0} ({sized})"
-        );
-        (one.times(count).rounded(), is)
+    /// The machine types whose prices are needed, each since when.
+    pub fn types_since(&self) -> BTreeMap<&InstanceType, Timestamp> {
+        let mut since = BTreeMap::new();
+        for life in self.lives.values() {
+            let from = life.unsettled_from();
+            let earliest = since.entry(&life.offering.instance_type).or_insert(from);
+            *earliest = from.min(*earliest);
+        }
+        since
     }
 }
 

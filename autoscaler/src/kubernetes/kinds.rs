@@ -11,7 +11,7 @@ use kube::Resource;
 use serde::{Deserialize, de::DeserializeOwned};
 use spotscale_decide::disruption::INTERRUPTION_TAINT;
 
-use super::{metadata, names};
+use super::{metadata::Metadata, names};
 
 /// A part of an object.
 pub(super) trait Part:
@@ -38,7 +38,7 @@ pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(bound = "")]
 pub(super) struct Object<K: Kind> {
-    #[serde(deserialize_with = "metadata::read")]
+    #[serde(with = "Metadata")]
     pub(super) metadata: ObjectMeta,
     #[serde(default)]
     pub(super) spec: K::Spec,

@@ -5,6 +5,7 @@ mod fates;
 mod ledger;
 mod lives_on;
 mod notices;
+mod priced;
 mod replayed;
 mod run;
 mod support;

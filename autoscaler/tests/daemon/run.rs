@@ -7,7 +7,7 @@ use crate::support::{
     series,
 };
 use jiff::SignedDuration;
-use spotscale_autoscaler::{ClusterError, Decision, Market, Outcome, State};
+use spotscale_autoscaler::{ClusterError, Decision, Market, Outcome, State, TypesSince};
 use spotscale_decide::{offers::Shape, units::MicroUsd};
 
 const UP: u64 = BOOT_SECS as u64 + 3;
@@ -121,7 +121,8 @@ async fn a_call_that_hangs_does_not_use_up_the_margin_of_an_eviction() {
 #[tokio::test(start_paused = true)]
 async fn without_capacity_the_next_best_is_bought_at_the_next_tick() {
     let cluster = ScriptedCluster::new(1);
-    let prices = series(cluster.now()).prices(cluster.now()).await.unwrap();
+    let (market, now) = (series(cluster.now()), cluster.now());
+    let prices = market.prices(now, &TypesSince::new()).await.unwrap();
     let cheapest = prices.offerings().next().unwrap().clone();
     cluster.on_apply([Some(Mishap::Fails(ClusterError::NoCapacity(cheapest)))]);
     let running = Running::start(&cluster);

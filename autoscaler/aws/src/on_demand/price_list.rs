@@ -58,23 +58,8 @@ impl PriceList {
         Some(Self { client: Client::from_conf(config), region: region.to_owned() })
     }
 
-    /// The prices of these types. A type that the list does not have is absent.
-    pub(crate) async fn prices(
-        &self,
-        types: &[InstanceType],
-        now: Timestamp,
-        metrics: &Metrics,
-    ) -> Result<BTreeMap<InstanceType, PriceChange>, CallError> {
-        let mut prices = BTreeMap::new();
-        for instance_type in types {
-            if let Some(price) = self.price(instance_type, now, metrics).await? {
-                prices.insert(instance_type.clone(), price);
-            }
-        }
-        Ok(prices)
-    }
-
-    async fn price(
+    /// The price of a type; none where the list does not have it.
+    pub(crate) async fn price(
         &self,
         instance_type: &InstanceType,
         now: Timestamp,

@@ -2,6 +2,7 @@
 //! cannot be made to say.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod besides;
 mod market;
 mod moto;
 mod node;

@@ -3,15 +3,17 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
-use spotscale_autoscaler::{Market as _, MarketError, PriceBook};
+use spotscale_autoscaler::{Market as _, MarketError, PriceBook, TypesSince};
 use spotscale_aws::{Ec2Market, Metrics};
 use spotscale_decide::{offers::Shape, units::InstanceType};
 use tokio::time::timeout;
 
 use crate::scripted::{Answer, Scripted, config, connect, connect_briefly, scrape};
 
-const SPOT: &str = "DescribeSpotPriceHistory";
+pub(crate) const SPOT: &str = "DescribeSpotPriceHistory";
 pub(crate) const NOW: &str = "2026-03-04T12:00:00Z";
+/// Nothing is needed besides what may be bought.
+pub(crate) const NONE: TypesSince = TypesSince::new();
 
 pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -22,14 +24,14 @@ pub(crate) fn types(names: &[&str]) -> Vec<InstanceType> {
 }
 
 /// An entry of the price history of g4dn.xlarge.
-fn price(zone: &str, when: &str, usd: &str) -> String {
+pub(crate) fn price(zone: &str, when: &str, usd: &str) -> String {
     format!(
         "<item><instanceType>g4dn.xlarge</instanceType><productDescription>Linux/UNIX</productDescription>\
          <spotPrice>{usd}</spotPrice><timestamp>{when}</timestamp><availabilityZone>{zone}</availabilityZone></item>"
     )
 }
 
-fn prices(items: &str, token: &str) -> Answer {
+pub(crate) fn prices(items: &str, token: &str) -> Answer {
     Answer::page(SPOT, "spotPriceHistorySet", items, token)
 }
 
@@ -49,7 +51,7 @@ fn line(zone: &str, when: &str, usd: f64) -> (String, String, f64) {
     (zone.to_owned(), when.to_owned(), usd)
 }
 
-async fn market(service: &Scripted, metrics: &Metrics) -> Ec2Market {
+pub(crate) async fn market(service: &Scripted, metrics: &Metrics) -> Ec2Market {
     let sdk = connect(service.endpoint()).await;
     let config = config(&["--price-history-days=7"]).market;
     Ec2Market::new(&config, &sdk, types(&["g4dn.xlarge"]), metrics.clone()).unwrap()
@@ -69,7 +71,7 @@ async fn an_empty_page_is_not_the_last() {
     let (first, second) = ("2026-03-01T00:00:00Z", "2026-02-01T00:00:00Z");
     let (a, b) = (price("us-east-1a", first, "0.2101"), price("us-east-1b", second, "0.1999"));
     service.on(SPOT, [prices(&a, "one"), prices("", "two"), prices(&b, "")]);
-    let book = market(&service, &Metrics::default()).await.prices(at(NOW)).await.unwrap();
+    let book = market(&service, &Metrics::default()).await.prices(at(NOW), &NONE).await.unwrap();
     let wanted = [line("us-east-1a", first, 0.2101), line("us-east-1b", second, 0.1999)];
     assert_eq!(spot(&book), wanted);
     let asked = service.asked(SPOT);
@@ -92,12 +94,12 @@ async fn later_only_what_is_new_is_asked_and_nothing_known_is_lost() {
     let (old, new) = ("2026-03-04T00:00:00Z", "2026-03-04T12:30:00Z");
     service.on(SPOT, [prices(&price("us-east-1a", old, "0.21"), "")]);
     let market = market(&service, &Metrics::default()).await;
-    market.prices(at(NOW)).await.unwrap();
+    market.prices(at(NOW), &NONE).await.unwrap();
     let tomorrow = "2026-03-05T00:00:00Z";
     let told = [(old, "0.21"), (new, "0.22"), (tomorrow, "0.23")];
     let items = told.map(|(when, usd)| price("us-east-1a", when, usd)).concat();
     service.on(SPOT, [prices(&items, "")]);
-    let book = market.prices(at("2026-03-04T13:00:00Z")).await.unwrap();
+    let book = market.prices(at("2026-03-04T13:00:00Z"), &NONE).await.unwrap();
     // What comes into force tomorrow is not told today.
     assert_eq!(spot(&book), [line("us-east-1a", old, 0.21), line("us-east-1a", new, 0.22)]);
     let asked = service.asked(SPOT);
@@ -112,7 +114,7 @@ async fn what_cannot_be_meant_is_left_out_and_counted() {
     let items = told.map(|(zone, usd)| price(zone, when, usd)).concat();
     service.on(SPOT, [prices(&items, "")]);
     let metrics = Metrics::default();
-    let book = market(&service, &metrics).await.prices(at(NOW)).await.unwrap();
+    let book = market(&service, &metrics).await.prices(at(NOW), &NONE).await.unwrap();
     assert_eq!(spot(&book), [line("us-east-1c", when, 0.2)]);
     let scrape = scrape(&metrics);
     for reason in ["zero", "price", "incomplete"] {
@@ -129,19 +131,19 @@ async fn s24_sh_when_the_history_fails_old_prices_stay() {
     service.on(SPOT, [prices(&price("us-east-1a", when, "0.21"), "")]);
     let metrics = Metrics::default();
     let market = market(&service, &metrics).await;
-    let book = market.prices(at(NOW)).await.unwrap();
+    let book = market.prices(at(NOW), &NONE).await.unwrap();
     let confirmed = "spotscale_aws_prices_timestamp_seconds{prices=\"spot\"} 1772625600.0";
     assert!(scrape(&metrics).contains(confirmed), "{}", scrape(&metrics));
     service.on(SPOT, [Answer::refusal(400, "InvalidParameterValue")]);
     for hour in ["2026-03-04T18:00:00Z", "2026-03-05T00:00:00Z", "2026-03-05T12:00:00Z"] {
-        let answer = market.prices(at(hour)).await;
+        let answer = market.prices(at(hour), &NONE).await;
         assert!(answer.as_ref().unwrap_err().to_string().contains("as told"), "{answer:?}");
         assert_eq!(spot(&known(answer)), spot(&book));
     }
     // The age of the prices is told by when they were right, and that stands still.
     assert!(scrape(&metrics).contains(confirmed), "{}", scrape(&metrics));
     service.on(SPOT, [prices(&price("us-east-1a", "2026-03-05T12:30:00Z", "0.25"), "")]);
-    let back = market.prices(at("2026-03-05T13:00:00Z")).await.unwrap();
+    let back = market.prices(at("2026-03-05T13:00:00Z"), &NONE).await.unwrap();
     assert_eq!(spot(&back).len(), 2);
     // The window reaches back to the last answer, so that no change of the outage is missed.
     let asked = service.asked(SPOT);
@@ -160,7 +162,7 @@ async fn s25_a_spot_price_is_the_historys_or_none() {
     service.on(SPOT, [Answer::refusal(403, "UnauthorizedOperation")]);
     let metrics = Metrics::default();
     let market = market(&service, &metrics).await;
-    let before = known(market.prices(at(NOW)).await);
+    let before = known(market.prices(at(NOW), &NONE).await);
     assert_eq!(spot(&before), []);
     // What is known without the history is told all the same: this price is the built-in table's.
     let on_demand = before.all_at(at(NOW));
@@ -169,7 +171,7 @@ async fn s25_a_spot_price_is_the_historys_or_none() {
     assert!(scrape(&metrics).contains(&denied), "{}", scrape(&metrics));
     let when = "2026-03-01T00:00:00Z";
     service.on(SPOT, [prices(&price("us-east-1a", when, "0.1578"), "")]);
-    let after = market.prices(at(NOW)).await.unwrap();
+    let after = market.prices(at(NOW), &NONE).await.unwrap();
     assert_eq!(spot(&after), [line("us-east-1a", when, 0.1578)]);
     let mut prices: Vec<f64> = after.all_at(at(NOW)).values().map(|price| price.as_usd()).collect();
     prices.sort_by(f64::total_cmp);
@@ -184,10 +186,10 @@ async fn a_throttled_call_is_repeated_and_then_told_as_such() {
     service.on(SPOT, [throttled(), prices(&price("us-east-1a", when, "0.2"), "")]);
     let metrics = Metrics::default();
     let market = market(&service, &metrics).await;
-    assert_eq!(spot(&market.prices(at(NOW)).await.unwrap()).len(), 1);
+    assert_eq!(spot(&market.prices(at(NOW), &NONE).await.unwrap()).len(), 1);
     assert_eq!(service.asked(SPOT).len(), 2);
     service.on(SPOT, [throttled()]);
-    assert_eq!(spot(&known(market.prices(at(NOW)).await)).len(), 1);
+    assert_eq!(spot(&known(market.prices(at(NOW), &NONE).await)).len(), 1);
     let counted = format!("{{call=\"{SPOT}\",kind=\"throttled\"}} 1");
     assert!(scrape(&metrics).contains(&counted), "{}", scrape(&metrics));
 }
@@ -205,7 +207,7 @@ async fn an_endpoint_that_hangs_or_is_not_there_ends_the_call_in_time() {
         let metrics = Metrics::default();
         let types = types(&["g4dn.xlarge"]);
         let market = Ec2Market::new(&config(&[]).market, &sdk, types, metrics.clone()).unwrap();
-        let answer = timeout(Duration::from_secs(30), market.prices(at(NOW))).await;
+        let answer = timeout(Duration::from_secs(30), market.prices(at(NOW), &NONE)).await;
         known(answer.unwrap());
         let counted = format!("{{call=\"{SPOT}\",kind=\"{kind}\"}} 1");
         assert!(scrape(&metrics).contains(&counted), "{}", scrape(&metrics));
@@ -222,9 +224,9 @@ async fn a_look_that_was_given_up_goes_on_for_the_next() {
     let slow = prices(&price("us-east-1a", when, "0.2"), "").after(Duration::from_secs(1));
     service.on(SPOT, [slow]);
     let market = market(&service, &Metrics::default()).await;
-    let hasty = timeout(Duration::from_millis(50), market.prices(at(NOW))).await;
+    let hasty = timeout(Duration::from_millis(50), market.prices(at(NOW), &NONE)).await;
     assert!(hasty.is_err(), "{hasty:?}");
-    let book = market.prices(at(NOW)).await.unwrap();
+    let book = market.prices(at(NOW), &NONE).await.unwrap();
     assert_eq!(spot(&book), [line("us-east-1a", when, 0.2)]);
     assert_eq!(service.asked(SPOT).len(), 1, "the history was asked a second time");
 }
@@ -245,7 +247,7 @@ async fn what_types_are_is_asked_beside_the_prices_and_one_that_ec2_does_not_kno
     let metrics = Metrics::default();
     let known = market(&["g4dn.xlarge"], &metrics);
     assert_eq!((known.instance_types(), known.shapes()), (vec![], BTreeMap::new()), "not asked");
-    let _ = known.prices(at(NOW)).await;
+    let _ = known.prices(at(NOW), &NONE).await;
     let infos = known.instance_types();
     let shape = Shape { vcpus: 4, gpus: 1 };
     assert_eq!(known.shapes(), [("g4dn.xlarge".parse().unwrap(), shape)].into());
@@ -255,7 +257,7 @@ async fn what_types_are_is_asked_beside_the_prices_and_one_that_ec2_does_not_kno
     assert!(scrape(&metrics).contains("gpu=\"T4\",gpus=\"1\""), "{}", scrape(&metrics));
     assert!(scrape(&metrics).contains("spotscale_aws_instance_types_unknown 0"));
     let half = market(&["g4dn.xlarge", "g4dn.xlrage"], &metrics);
-    let _ = half.prices(at(NOW)).await;
+    let _ = half.prices(at(NOW), &NONE).await;
     assert_eq!(half.instance_types(), infos);
     assert!(scrape(&metrics).contains("spotscale_aws_instance_types_unknown 1"));
 }

@@ -17,7 +17,7 @@ use spotscale_test_cluster::cloud::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    market::types,
+    market::{NONE, at, types},
     scripted::{config, connect},
 };
 
@@ -171,7 +171,7 @@ async fn types_zones_and_prices_come_in_motos_shapes() {
     let described = async |names: &[&str]| {
         let market = market(names);
         // What the types are does not depend on there being prices.
-        let _ = market.prices(Timestamp::now()).await;
+        let _ = market.prices(Timestamp::now(), &NONE).await;
         market.instance_types()
     };
     let mut infos = described(&["g4dn.xlarge", "c5.xlarge"]).await;
@@ -183,7 +183,7 @@ async fn types_zones_and_prices_come_in_motos_shapes() {
     assert_eq!((infos[1].instance_type.as_str(), infos[1].gpus.len()), ("c5.xlarge", 0));
     assert_eq!(described(&["g4dn.xlarge", "x9.huge"]).await, infos[..1]);
     // moto has one spot price for everything, in every zone that sells the type, and no price list.
-    let book = market(&["g4dn.xlarge"]).prices(Timestamp::now()).await.unwrap();
+    let book = market(&["g4dn.xlarge"]).prices(Timestamp::now(), &NONE).await.unwrap();
     let zones = |kind: &str| {
         let sold = book.offerings().filter(|one| one.capacity_type.to_string() == kind);
         sold.map(|one| one.zone.to_string()).collect::<Vec<_>>()
@@ -192,4 +192,33 @@ async fn types_zones_and_prices_come_in_motos_shapes() {
     assert_eq!(zones("spot"), zones("on-demand"));
     let spot = book.offerings().find(|one| one.capacity_type.to_string() == "spot").unwrap();
     assert_eq!(book.changes(spot)[0].price.0, 10);
+}
+
+#[tokio::test]
+async fn a_type_that_only_a_node_has_gets_its_prices_and_one_that_is_unknown_costs_none() {
+    let moto = Moto::start().await.unwrap();
+    let sdk = connect(&moto.endpoint()).await;
+    let market =
+        Ec2Market::new(&config(&[]).market, &sdk, types(&["g4dn.xlarge"]), Metrics::default());
+    let (market, now) = (market.unwrap(), Timestamp::now());
+    let offerings = async |besides: &[&str]| {
+        let besides = types(besides).into_iter().map(|one| (one, at("2026-03-04T00:00:00Z")));
+        let book = market.prices(now, &besides.collect()).await.unwrap();
+        let named = |name: &str| {
+            let its = book.offerings().filter(|one| one.instance_type.as_str() == name);
+            let here = its.filter(|one| one.zone.as_str() == ZONE);
+            let priced = here.map(|one| (one.capacity_type.to_string(), book.at(one, now)));
+            priced.map(|(kind, price)| (kind, price.unwrap().0)).collect::<Vec<_>>()
+        };
+        ["g4dn.xlarge", "c5.xlarge", "x9.huge"].map(named)
+    };
+    let both = |on_demand| vec![("spot".to_owned(), 10), ("on-demand".to_owned(), on_demand)];
+    let sold = both(526_000);
+    assert_eq!(offerings(&[]).await, [sold.clone(), vec![], vec![]]);
+    let with_node = offerings(&["c5.xlarge", "x9.huge"]).await;
+    assert_eq!(with_node, [sold.clone(), both(170_000), vec![]]);
+    let infos = market.instance_types();
+    let names: Vec<_> = infos.iter().map(|info| info.instance_type.as_str()).collect();
+    assert_eq!(names, ["c5.xlarge", "g4dn.xlarge"]);
+    assert_eq!(offerings(&[]).await, [sold, vec![], vec![]], "no node has it any more");
 }

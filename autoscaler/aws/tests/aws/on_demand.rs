@@ -5,7 +5,7 @@ use spotscale_autoscaler::{CapacityType, Market as _, MarketError, Offering, Pri
 use spotscale_aws::{Ec2Market, Metrics};
 
 use crate::{
-    market::{NOW, at, types},
+    market::{NONE, NOW, at, types},
     scripted::{Answer, Scripted, config, connect, json, scrape},
 };
 
@@ -62,10 +62,10 @@ async fn the_list_is_asked_once_a_day_and_holds_in_every_zone() {
     service.on(LIST, [products(&[(march, "0.0000000000"), (march, "0.5300000000")])]);
     let metrics = Metrics::default();
     let market = market(&service, &metrics).await;
-    let first = market.prices(at(NOW)).await;
+    let first = market.prices(at(NOW), &NONE).await;
     assert_eq!(changes(first.clone(), "us-east-1a"), [(march.to_owned(), 0.53)]);
     assert_eq!(changes(first, "us-east-1b"), [(march.to_owned(), 0.53)]);
-    market.prices(at("2026-03-05T11:59:59Z")).await.unwrap();
+    market.prices(at("2026-03-05T11:59:59Z"), &NONE).await.unwrap();
     let asked = service.asked(LIST);
     assert_eq!(asked.len(), 1, "the list was asked twice in a day");
     let filters = json(&asked[0])["Filters"].as_array().unwrap().clone();
@@ -83,7 +83,7 @@ async fn the_list_is_asked_once_a_day_and_holds_in_every_zone() {
         assert!(filters.contains(&filter), "no {filter} in {filters:?}");
     }
     service.on(LIST, [products(&[(april, "0.50")])]);
-    let later = changes(market.prices(at("2026-04-02T00:00:00Z")).await, "us-east-1a");
+    let later = changes(market.prices(at("2026-04-02T00:00:00Z"), &NONE).await, "us-east-1a");
     assert_eq!(later, [(march.to_owned(), 0.53), (april.to_owned(), 0.5)]);
     assert_eq!(market.source().listed_at, Some(at("2026-04-02T00:00:00Z")));
     assert!(scrape(&metrics).contains("spotscale_aws_on_demand_prices_tabled 0"));
@@ -96,7 +96,7 @@ async fn s24_without_the_list_a_dated_table_stands_in_and_says_so() {
     service.on(LIST, [Answer::json_refusal(400, "AccessDeniedException")]);
     let metrics = Metrics::default();
     let market = market(&service, &metrics).await;
-    let tabled = changes(market.prices(at(NOW)).await, "us-east-1a");
+    let tabled = changes(market.prices(at(NOW), &NONE).await, "us-east-1a");
     assert_eq!(tabled, [("2024-06-13T00:00:00Z".to_owned(), 0.526)]);
     let source = market.source().to_string();
     assert_eq!(source, "not from AWS' price list; a table of 2024-06-13 for g4dn.xlarge");
@@ -106,11 +106,11 @@ async fn s24_without_the_list_a_dated_table_stands_in_and_says_so() {
     assert!(!told.contains("prices=\"on-demand\""), "{told}");
     // It is asked again before a day has passed, and then the table is out.
     service.on(LIST, [products(&[("2026-03-01T00:00:00Z", "0.53")])]);
-    let listed = changes(market.prices(at("2026-03-04T12:15:00Z")).await, "us-east-1a");
+    let listed = changes(market.prices(at("2026-03-04T12:15:00Z"), &NONE).await, "us-east-1a");
     assert_eq!(listed, [("2026-03-01T00:00:00Z".to_owned(), 0.53)]);
     // What the list said stays when it fails later.
     service.on(LIST, [Answer::json_refusal(400, "AccessDeniedException")]);
-    let later = changes(market.prices(at("2026-03-06T00:00:00Z")).await, "us-east-1a");
+    let later = changes(market.prices(at("2026-03-06T00:00:00Z"), &NONE).await, "us-east-1a");
     assert_eq!(later, listed);
     assert_eq!(market.source().tabled, []);
 }

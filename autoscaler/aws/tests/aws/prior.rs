@@ -4,7 +4,7 @@ use spotscale_autoscaler::{Market as _, Prior};
 use spotscale_aws::{Ec2Market, Metrics};
 
 use crate::{
-    market::{NOW, at, types},
+    market::{NONE, NOW, at, types},
     scripted::{Answer, Scripted, config, connect, scrape},
 };
 
@@ -65,7 +65,7 @@ async fn one_question_is_asked_of_all_types_and_scores_order_the_zones() {
     let market = market(&service, &[], &THREE, &Metrics::default()).await;
     assert_eq!(market.prior(0.1), Prior::default(), "nothing was asked yet");
     for now in [NOW, "2026-03-04T12:59:59Z", "2026-03-04T13:00:00Z"] {
-        market.prices(at(now)).await.unwrap();
+        market.prices(at(now), &NONE).await.unwrap();
     }
     // The mean of the two zones that have a name is 6.
     let wanted = [("us-east-1a".to_owned(), 0.1 * 6.0 / 9.0), ("us-east-1b".to_owned(), 0.2)];
@@ -94,7 +94,7 @@ async fn a_capped_or_forbidden_question_leaves_no_prior_and_hurts_nothing() {
         service.on(SCORES, [Answer::refusal(400, code)]);
         let metrics = Metrics::default();
         let market = market(&service, &[], &THREE, &metrics).await;
-        let book = market.prices(at(NOW)).await.unwrap();
+        let book = market.prices(at(NOW), &NONE).await.unwrap();
         assert!(book.offerings().count() >= 2);
         assert_eq!(market.prior(0.1), Prior::default());
         let counted = format!("{{call=\"{SCORES}\",kind=\"{kind}\"}} 1");
@@ -107,7 +107,7 @@ async fn too_few_types_are_not_asked_about() {
     let service = service().await;
     service.on(SCORES, [scores(&[("use1-az4", 1)])]);
     let market = market(&service, &[], &THREE[..2], &Metrics::default()).await;
-    market.prices(at(NOW)).await.unwrap();
+    market.prices(at(NOW), &NONE).await.unwrap();
     assert_eq!(service.asked(SCORES).len(), 0);
     assert_eq!(market.prior(0.1), Prior::default());
 }
@@ -120,7 +120,7 @@ async fn the_advisors_bands_are_read_from_a_file() {
     std::fs::write(file.path(), data).unwrap();
     let flag = format!("--advisor={}", file.path().display());
     let market = market(&service, &[&flag], &["g4dn.xlarge"], &Metrics::default()).await;
-    market.prices(at(NOW)).await.unwrap();
+    market.prices(at(NOW), &NONE).await.unwrap();
     let rates = rates(&market.prior(0.1));
     assert_eq!(
         rates.iter().map(|(zone, _)| zone.as_str()).collect::<Vec<_>>(),

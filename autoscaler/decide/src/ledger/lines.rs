@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Ledger,
-    exact::Rounding,
+    exact::{Exact, Rounding},
     life::{Life, LifeKey},
     settled::{Account, Sum},
 };
@@ -94,13 +94,19 @@ pub struct Stretch {
 /// The pool, the offering and the workload that a sum is of.
 type Payer<'a> = (Option<&'a PoolName>, &'a Offering, Option<&'a WorkloadName>);
 
+/// What all days come to.
+pub(super) struct Sums {
+    /// Rounded so that they add up.
+    pub(super) lines: Vec<SpendLine>,
+    /// What was billed of them, to the last fraction.
+    pub(super) net: Exact,
+    /// The nodes without a price.
+    pub(super) unpriced: Vec<NodeName>,
+}
+
 impl Ledger {
-    /// The sums of all days, rounded so that they add up, and the nodes without a price.
-    pub(super) fn lines(
-        &self,
-        prices: &PriceBook,
-        now: Timestamp,
-    ) -> (Vec<SpendLine>, Vec<NodeName>) {
+    /// The sums of all days. Every life is billed once for them.
+    pub(super) fn sums(&self, prices: &PriceBook, now: Timestamp) -> Sums {
         let bills = self.bills(prices, now);
         let mut sums = BTreeMap::<Payer<'_>, Sum>::new();
         for (Account { pool, offering, workload, .. }, sum) in self.settled.sums() {
@@ -117,6 +123,7 @@ impl Ledger {
                 sums.entry(payer).or_default().add(Sum::of(usage, life.is_free()));
             }
         }
+        let net = sums.values().map(Sum::net).sum();
         let (mut spend, mut refund) = (Rounding::default(), Rounding::default());
         let lines = sums.into_iter().map(|((pool, offering, workload), sum)| SpendLine {
             pool: pool.cloned(),
@@ -125,7 +132,7 @@ impl Ledger {
             spend: spend.next(sum.usage.spend),
             refund: refund.next(sum.refund),
         });
-        (lines.collect(), unpriced)
+        Sums { lines: lines.collect(), net, unpriced }
     }
 }
 

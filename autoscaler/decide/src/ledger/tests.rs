@@ -38,6 +38,10 @@ fn totals(ledger: &Ledger, second: i64) -> Totals {
     ledger.totals(&baseline(Some(0)), &prices(), at(second))
 }
 
+fn spent_this_month(ledger: &Ledger, prices: &PriceBook, now: Timestamp) -> MicroUsd {
+    ledger.totals(&baseline(Some(0)), prices, now).spent_this_month
+}
+
 #[test]
 fn a_known_timeline_costs_the_sum_worked_out_by_hand() {
     let (one, two) = (node("one", spot("a"), at(0)), node("two", on_demand("a"), at(30)));
@@ -232,4 +236,28 @@ fn a_life_without_any_price_is_let_go_a_week_after_its_end() {
         ledger.observe(&seen(at(hour * HOUR), vec![]), &prices());
     }
     assert_eq!(totals(&ledger, 0).unpriced, []);
+}
+
+#[test]
+fn prices_are_needed_of_every_type_that_is_not_settled_since_its_oldest_life_began() {
+    const HOUR: i64 = 3600;
+    let other = Offering { instance_type: "m5.large".parse().unwrap(), ..spot("a") };
+    let nodes = [
+        node("young", spot("a"), at(900)),
+        node("old", on_demand("b"), at(300)),
+        node("other", other.clone(), at(600)),
+    ];
+    let mut ledger = Ledger::default();
+    ledger.observe(&seen(at(1000), nodes.to_vec()), &prices());
+    let since = |ledger: &Ledger| -> Vec<(String, Timestamp)> {
+        let since = ledger.types_since().into_iter();
+        since.map(|(instance_type, at)| (instance_type.to_string(), at)).collect()
+    };
+    let (usual, besides) = ("g4dn.xlarge".to_owned(), "m5.large".to_owned());
+    assert_eq!(since(&ledger), [(usual.clone(), at(300)), (besides.clone(), at(600))]);
+    for hour in 1..=48 {
+        ledger.observe(&seen(at(1000 + hour * HOUR), nodes.to_vec()), &prices());
+    }
+    // What has no price cannot be settled.
+    assert_eq!(since(&ledger), [(usual, at(1000 + 24 * HOUR)), (besides, at(600))]);
 }

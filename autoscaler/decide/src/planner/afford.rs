@@ -42,14 +42,17 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// The pools in which even the cheapest is too dear for the budget. One that is open is not closed because we do not
-    /// know what was spent.
+    /// The pools in which even the cheapest of what may be bought is too dear for the budget. One that is open is not closed
+    /// because we do not know what was spent.
     pub(super) fn unaffordable(
         &self,
         provisioner: &'a Provisioner,
     ) -> BTreeMap<&'a PoolName, Reason> {
         let cheapest = |pool: &Pool| {
-            let admitted = self.snapshot.prices.iter().filter(|(it, _)| pool.admits(it));
+            let may_be_bought = |it: &Offering| {
+                pool.admits(it) && self.policy.offers.machine(&it.instance_type).is_some()
+            };
+            let admitted = self.snapshot.prices.iter().filter(|(it, _)| may_be_bought(it));
             admitted.map(|(_, price)| *price).min()
         };
         let refusal = |pool: &'a Pool| {

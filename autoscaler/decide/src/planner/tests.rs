@@ -4,6 +4,7 @@ mod any_story;
 mod budget;
 mod lost_sight;
 mod measured;
+mod not_for_sale;
 mod provisioned;
 mod reactions;
 mod scale;

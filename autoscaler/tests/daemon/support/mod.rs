@@ -18,7 +18,8 @@ use tower::ServiceExt;
 
 pub(crate) use self::{
     parts::{
-        Answer, BrokenMarket, HungMarket, ScriptedFates, ShapedMarket, SharedVault, Side, Turnstile,
+        Answer, AskedMarket, BrokenMarket, HungMarket, ScriptedFates, ShapedMarket, SharedVault,
+        Side, Turnstile,
     },
     world::{BOOT_SECS, Mishap, ScriptedCluster},
 };
@@ -70,7 +71,10 @@ impl Running {
     }
 
     pub(crate) fn with(cluster: &Arc<ScriptedCluster>, with: With) -> Self {
-        let flags = ["daemon", "--machine=g4dn.xlarge=400", "--price-refresh=10s"];
+        let mut flags = vec!["daemon", "--machine=g4dn.xlarge=400"];
+        if !with.flags.iter().any(|flag| flag.starts_with("--price-refresh=")) {
+            flags.push("--price-refresh=10s");
+        }
         let config = Cli::parse_from(flags.iter().chain(with.flags)).config;
         // The series begins with the cluster, however often the daemon does.
         let market = with.market.unwrap_or_else(|| Arc::new(series(cluster.origin)));

@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use spotscale_autoscaler::{
-    Fate, Fates, FatesError, FileMarket, Gate, Market, MarketError, PriceBook, Stored, Vault,
-    VaultError, Version,
+    Fate, Fates, FatesError, FileMarket, Gate, Market, MarketError, PriceBook, Stored, TypesSince,
+    Vault, VaultError, Version,
 };
 use spotscale_decide::{
     offers::Shape,
@@ -25,11 +25,11 @@ pub(crate) struct BrokenMarket {
 
 #[async_trait]
 impl Market for BrokenMarket {
-    async fn prices(&self, now: Timestamp) -> Result<PriceBook, MarketError> {
+    async fn prices(&self, now: Timestamp, besides: &TypesSince) -> Result<PriceBook, MarketError> {
         if now > self.answers_until {
             return Err(MarketError::Unavailable("gone".to_owned()));
         }
-        self.series.prices(now).await
+        self.series.prices(now, besides).await
     }
 }
 
@@ -38,8 +38,8 @@ pub(crate) struct ShapedMarket(pub(crate) FileMarket, pub(crate) Shape);
 
 #[async_trait]
 impl Market for ShapedMarket {
-    async fn prices(&self, now: Timestamp) -> Result<PriceBook, MarketError> {
-        self.0.prices(now).await
+    async fn prices(&self, now: Timestamp, besides: &TypesSince) -> Result<PriceBook, MarketError> {
+        self.0.prices(now, besides).await
     }
 
     fn shapes(&self) -> BTreeMap<InstanceType, Shape> {
@@ -52,8 +52,41 @@ pub(crate) struct HungMarket;
 
 #[async_trait]
 impl Market for HungMarket {
-    async fn prices(&self, _: Timestamp) -> Result<PriceBook, MarketError> {
+    async fn prices(&self, _: Timestamp, _: &TypesSince) -> Result<PriceBook, MarketError> {
         std::future::pending().await
+    }
+}
+
+/// A market that tells the prices of g4dn.xlarge, of what else it is asked about, and of nothing besides, as EC2 does.
+pub(crate) struct AskedMarket {
+    pub(crate) series: FileMarket,
+    asked: Mutex<Vec<(Timestamp, TypesSince)>>,
+}
+
+impl AskedMarket {
+    pub(crate) fn new(series: FileMarket) -> Arc<Self> {
+        Arc::new(Self { series, asked: Mutex::default() })
+    }
+
+    /// When it was asked, and about what else.
+    pub(crate) fn asked(&self) -> Vec<(Timestamp, TypesSince)> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Market for AskedMarket {
+    async fn prices(&self, now: Timestamp, besides: &TypesSince) -> Result<PriceBook, MarketError> {
+        self.asked.lock().unwrap().push((now, besides.clone()));
+        let book = self.series.prices(now, besides).await?;
+        let told = book.offerings().filter(|one| {
+            one.instance_type.as_str() == "g4dn.xlarge" || besides.contains_key(&one.instance_type)
+        });
+        let changes = told.flat_map(|one| {
+            let changes = book.changes(one).iter();
+            changes.map(|change| (one.clone(), *change))
+        });
+        Ok(changes.collect())
     }
 }
 

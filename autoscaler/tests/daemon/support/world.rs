@@ -9,8 +9,8 @@ use std::{
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use spotscale_autoscaler::{
-    Action, Applied, Cluster, ClusterError, Node, NodePhase, Notice, NoticeKind, Observation, Pod,
-    PodPhase, Workload,
+    Action, Applied, CapacityType, Cluster, ClusterError, Node, NodePhase, Notice, NoticeKind,
+    Observation, Offering, Pod, PodPhase, Workload,
 };
 use spotscale_decide::units::{InstanceId, Millis, Replicas, WorkloadName};
 use tokio::time::{Instant, sleep};
@@ -96,6 +96,28 @@ impl ScriptedCluster {
             kind: NoticeKind::Interruption { deadline },
         });
         world.notices = notices.collect();
+    }
+
+    /// Somebody else has bought a machine so long ago.
+    pub(crate) fn joins(&self, instance_type: &str, age: SignedDuration) {
+        let launched_at = self.now() - age;
+        let mut world = self.world();
+        let name = format!("another-{}", world.nodes.len() + 1);
+        world.nodes.push(Node {
+            instance: Some(format!("i-{name}").parse().unwrap()),
+            name: name.parse().unwrap(),
+            offering: Offering {
+                instance_type: instance_type.parse().unwrap(),
+                zone: "a".parse().unwrap(),
+                capacity_type: CapacityType::Spot,
+            },
+            phase: NodePhase::Ready,
+            cordoned: None,
+            protected: false,
+            pool: None,
+            launched_at,
+            pods_max: 1,
+        });
     }
 
     /// Every node is gone, and nothing says why; their machines.

@@ -32,13 +32,11 @@ pub(super) fn spot_history(changes: &[Change], fields: &[(String, String)]) -> S
     let time = |name: &str| field(name).and_then(|text| text.parse::<Timestamp>().ok());
     let start = time("StartTime").unwrap_or(Timestamp::MIN);
     let end = time("EndTime").unwrap_or(Timestamp::MAX);
-    let types: Vec<&str> = fields
-        .iter()
-        .filter(|(key, _)| key.starts_with("InstanceType."))
-        .map(|(_, value)| &**value)
-        .collect();
+    let named = |types: &[&str], one: &str| types.is_empty() || types.contains(&one);
+    let (listed, filtered) = (values(fields, "InstanceType."), filter(fields, "instance-type"));
     let asked = |change: &&Change| {
-        (types.is_empty() || types.contains(&&*change.instance_type))
+        named(&listed, &change.instance_type)
+            && named(&filtered, &change.instance_type)
             && field("AvailabilityZone").is_none_or(|zone| zone == change.zone)
             && change.since <= end
     };
@@ -56,6 +54,19 @@ pub(super) fn spot_history(changes: &[Change], fields: &[(String, String)]) -> S
          <requestId>test</requestId><spotPriceHistorySet>{items}</spotPriceHistorySet><nextToken/>\
          </DescribeSpotPriceHistoryResponse>"
     )
+}
+
+/// The values of the fields whose names begin so.
+fn values<'a>(fields: &'a [(String, String)], begins: &str) -> Vec<&'a str> {
+    let its = fields.iter().filter(|(name, _)| name.starts_with(begins));
+    its.map(|(_, value)| &**value).collect()
+}
+
+/// The values of a filter, which is `Filter.N.Name` and `Filter.N.Value.M`.
+fn filter<'a>(fields: &'a [(String, String)], name: &str) -> Vec<&'a str> {
+    let is_it = |(key, value): &&(String, String)| key.ends_with(".Name") && value == name;
+    let key = fields.iter().find(is_it).and_then(|(key, _)| key.strip_suffix("Name"));
+    key.map_or(vec![], |key| values(fields, &format!("{key}Value.")))
 }
 
 fn item(change: &Change, product: &str) -> String {
@@ -133,6 +144,11 @@ mod tests {
         assert_eq!(elements(&xml, "spotPrice"), ["0.30", "0.20", "0.15"]);
         let other = spot_history(&changes, &[field("InstanceType.1", "p5.48xlarge")]);
         assert!(elements(&other, "spotPrice").is_empty());
+        let filtered = |name: &str| {
+            let filter = [field("Filter.1.Name", "instance-type"), field("Filter.1.Value.1", name)];
+            elements(&spot_history(&changes, &filter), "spotPrice").len()
+        };
+        assert_eq!((filtered("g4dn.xlarge"), filtered("p5.48xlarge")), (5, 0));
     }
 
     #[test]

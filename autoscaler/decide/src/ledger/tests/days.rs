@@ -166,7 +166,7 @@ fn a_ledger_that_was_kept_before_there_were_days_goes_on() {
     let spend = 3000 + 6000 + 2 * 24 * 360_000;
     let sums = totals(&ledger, 0);
     assert_eq!((sums.spend, sums.refund), (MicroUsd(spend), MicroUsd(2000)));
-    assert_eq!(ledger.spent_this_month(&prices(), at(0)), MicroUsd(spend - 2000));
+    assert_eq!(spent_this_month(&ledger, &prices(), at(0)), MicroUsd(spend - 2000));
     let goes_on =
         Node { instance: Some("i-1".parse().unwrap()), ..node("n", spot("a"), at(-2 * DAY)) };
     ledger.observe(&look(60, vec![goes_on], Some("resnet")), &prices());

@@ -181,11 +181,11 @@ fn the_month_begins_anew_and_counts_what_goes_on() {
     let node = node("n", spot("a"), at(first - 100));
     let mut ledger = Ledger::default();
     ledger.observe(&seen(at(first - 50), vec![node.clone()]), &book);
-    assert_eq!(ledger.spent_this_month(&book, at(first - 50)), MicroUsd(5000));
+    assert_eq!(spent_this_month(&ledger, &book, at(first - 50)), MicroUsd(5000));
     ledger.observe(&seen(at(first + 5), vec![node.clone()]), &book);
-    assert_eq!(ledger.spent_this_month(&book, at(first + 5)), MicroUsd(500));
+    assert_eq!(spent_this_month(&ledger, &book, at(first + 5)), MicroUsd(500));
     ledger.observe(&seen(at(first + 70), vec![ended(node, at(first + 70), EndedBy::Us)]), &book);
-    assert_eq!(ledger.spent_this_month(&book, at(first + 1000)), MicroUsd(7000));
+    assert_eq!(spent_this_month(&ledger, &book, at(first + 1000)), MicroUsd(7000));
 }
 
 proptest! {

@@ -33,13 +33,13 @@ impl Story {
         self.world.buyer.prices.insert(offering.clone(), price);
     }
 
-    fn told(&self) -> BTreeMap<Offering, u64> {
+    pub(super) fn told(&self) -> BTreeMap<Offering, u64> {
         let overlays = self.world.now.provisioner.as_ref().and_then(|it| it.overlays.clone());
         let told = overlays.into_iter().flatten();
         told.map(|Overlay { offering, price }| (offering, price.0)).collect()
     }
 
-    fn weights(&self) -> Vec<(String, Option<u32>, bool)> {
+    pub(super) fn weights(&self) -> Vec<(String, Option<u32>, bool)> {
         let pools = self.world.now.provisioner.iter().flat_map(|it| &it.pools);
         pools.map(|pool| (pool.name.to_string(), pool.weight, pool.closed)).collect()
     }

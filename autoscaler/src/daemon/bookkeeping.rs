@@ -1,0 +1,92 @@
+//! The money, a tick at a time: what the market and the cluster say is entered, and the sums are told. What is missing is
+//! asked for by tasks of their own: prices of the market, and of the provider what became of machines that are gone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use spotscale_decide::{
+    cluster::{Observation, Offering},
+    ledger::{Baseline, Ledger, Totals},
+    prices::PriceBook,
+    units::{InstanceType, UsdPerHour},
+};
+
+use crate::{
+    accounts::Shared,
+    inquiry::Inquiry,
+    quotes::{Quoted, Quotes},
+};
+
+/// The market's first answer is awaited for so long, and no later one.
+const FIRST_PRICES: Duration = Duration::from_secs(1);
+
+pub(super) struct Bookkeeping {
+    accounts: Shared,
+    quotes: Quotes,
+    inquiry: Option<Inquiry>,
+}
+
+// === impl Bookkeeping ===
+
+impl Bookkeeping {
+    pub(super) fn new(accounts: Shared, quotes: Quotes, inquiry: Option<Inquiry>) -> Self {
+        Self { accounts, quotes, inquiry }
+    }
+
+    /// What the market says, which is entered.
+    pub(super) async fn quoted(&mut self, now: Timestamp) -> Quoted {
+        let quoted = self.quotes.now(now, FIRST_PRICES).await;
+        self.accounts.lock().enter(&quoted.book);
+        quoted
+    }
+
+    /// What the spend is held against from now on, if anything.
+    pub(super) fn hold_against(&self, baseline: Option<Baseline>) {
+        self.accounts.lock().hold_against(baseline);
+    }
+
+    /// Goes on where saved state ends.
+    pub(super) fn resume(&self, ledger: Ledger, prices: &PriceBook) {
+        self.accounts.lock().resume(ledger, prices);
+    }
+
+    /// Enters what was seen, and what was learned of machines that are gone, and asks for what is missing; the sums. Nothing
+    /// of that where the ledger is not ours.
+    pub(super) fn account(&mut self, seen: &Observation, is_ours: bool) -> Option<Totals> {
+        let mut accounts = self.accounts.lock();
+        let learned = self.inquiry.as_mut().map(Inquiry::learned).unwrap_or_default();
+        if is_ours {
+            accounts.observe(seen);
+            for fate in &learned {
+                accounts.learn(fate);
+            }
+            self.quotes.need(accounts.types_since());
+        } else {
+            accounts.hush();
+        }
+        if let Some(inquiry) = &self.inquiry {
+            inquiry.ask(accounts.open_ends().filter(|_| is_ours));
+        }
+        is_ours.then(|| accounts.totals(seen.at))
+    }
+
+    /// The prices of what is for sale and of what is there. That of anything else would be old, and nobody's.
+    pub(super) fn prices(
+        &self,
+        seen: &Observation,
+        is_for_sale: impl Fn(&InstanceType) -> bool,
+    ) -> BTreeMap<Offering, UsdPerHour> {
+        let nodes = seen.nodes.iter();
+        let there: BTreeSet<_> = nodes.map(|node| &node.offering.instance_type).collect();
+        let is_wanted = |it: &InstanceType| is_for_sale(it) || there.contains(it);
+        self.accounts.lock().prices_at(seen.at, is_wanted)
+    }
+
+    /// What must outlive us, for [`Self::resume`].
+    pub(super) fn kept(&self, now: Timestamp) -> (Ledger, PriceBook) {
+        self.accounts.lock().kept(now)
+    }
+}
