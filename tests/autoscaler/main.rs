@@ -16,7 +16,7 @@
 //! | B pods that ignore SIGTERM | `interruption::scenario_b` |
 //! | C a late, past, doubled, foreign or missed notice | `interruption::scenario_c`, `scenarios::told::scenario_c` |
 //! | D the same notice from queue and node | `scenarios::told::scenario_2_and_d`, `drain::s02` |
-//! | E all spot goes at once | `scenarios::machines::scenario_e`; by time without spot: `planner::tests::stories` of decide; over a day, with requests: the tests of `spotscale-simulate` |
+//! | E all spot goes at once | `interruption::scenario_e` under load, `scenarios::machines::scenario_e`; by time without spot: `planner::tests::stories` of decide; over a day, with requests: the tests of `spotscale-simulate` |
 //! | F, G false alarm, and where its replacement goes | `scenarios::advice::scenario_f` and `scenario_g`, `real_karpenter::a_machine_that_one_is_advised` |
 //! | H a day without prices | `scenarios::prices::scenario_h`; a whole day: `lives_on` of the crate's own tests |
 //! | I the ledger, to a cent | `money`; a clock that is set: `lives_on` of the crate's own tests, `ledger::tests` of decide |
