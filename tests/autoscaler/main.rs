@@ -17,7 +17,7 @@
 //! | C a late, past, doubled, foreign or missed notice | `interruption::scenario_c`, `scenarios::told::scenario_c` |
 //! | D the same notice from queue and node | `scenarios::told::scenario_2_and_d`, `drain::s02` |
 //! | E all spot goes at once | `interruption::scenario_e` under load, `scenarios::machines::scenario_e`; by time without spot: `planner::tests::stories` of decide; over a day, with requests: the tests of `spotscale-simulate` |
-//! | F, G false alarm, and where its replacement goes | `scenarios::advice::scenario_f` and `scenario_g`, `real_karpenter::a_machine_that_one_is_advised` |
+//! | F, G false alarm and what it cost, and where its replacement goes | `scenarios::advice::scenario_f` and `scenario_g`, `real_karpenter::a_machine_that_one_is_advised`; what is a false alarm: `ledger::tests::advice` of decide |
 //! | H a day without prices | `scenarios::prices::scenario_h`; a whole day: `lives_on` of the crate's own tests |
 //! | I the ledger, to a cent | `money`; a clock that is set: `lives_on` of the crate's own tests, `ledger::tests` of decide |
 //! | J the savings | the tests of `spotscale-simulate`: no daemon in it |

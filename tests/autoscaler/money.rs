@@ -74,7 +74,7 @@ async fn by_rows(daemon: &Daemon) -> (Sum, BTreeMap<String, f64>) {
 }
 
 /// What the real command tells of the same daemon.
-fn explained(daemon: &Daemon, what: &[&str]) -> String {
+pub(crate) fn explained(daemon: &Daemon, what: &[&str]) -> String {
     let url = format!("--url={}", daemon.process.url("admin"));
     let command = Command::new(env!("CARGO_BIN_EXE_spotscale")).args(what).arg(url).output();
     let output = command.unwrap();

@@ -32,7 +32,7 @@ use self::{
 };
 pub use self::{
     former::FormerLedger,
-    lines::{LifeEnd, LifeLine, Line, SpendLine, Stretch},
+    lines::{LeftOnAdvice, LifeEnd, LifeLine, Line, SpendLine, Stretch},
     reconcile::{Difference, FeedRow, Reconciliation},
     rows::Row,
 };
@@ -95,6 +95,9 @@ pub struct Totals {
     pub spend: MicroUsd,
     /// What the provider does not bill, because it took spot nodes in their first hour.
     pub refund: MicroUsd,
+    /// What of the spend is of nodes that were left on mere advice, from then to their end: see [`LeftOnAdvice`].
+    #[serde(default)]
+    pub on_advice: MicroUsd,
     /// What the baseline fleet would have cost.
     pub baseline: MicroUsd,
     /// What the baseline is, in words.
@@ -133,6 +136,7 @@ impl Ledger {
             life.see(node, &index, late);
             if !late {
                 life.see_pods(node, &index);
+                life.see_advice(node, &index);
             }
         }
         if !late {
@@ -239,6 +243,7 @@ impl Ledger {
         for line in &totals.lines {
             totals.spend = totals.spend.saturating_add(line.spend);
             totals.refund = totals.refund.saturating_add(line.refund);
+            totals.on_advice = totals.on_advice.saturating_add(line.on_advice);
             let offering = totals.offerings.entry(line.offering.clone()).or_default();
             offering.spend = offering.spend.saturating_add(line.spend);
             offering.refund = offering.refund.saturating_add(line.refund);

@@ -9,7 +9,7 @@ use super::{
     occupancy::{Occupancy, Serving, serving},
 };
 use crate::{
-    cluster::{CapacityType, EndedBy, Index, Node, NodePhase, NoticeKind, Offering},
+    cluster::{CapacityType, CordonCause, EndedBy, Index, Node, NodePhase, NoticeKind, Offering},
     prices::PriceBook,
     units::{InstanceId, Millis, NodeName, PoolName},
 };
@@ -37,6 +37,9 @@ pub(super) struct Life {
     pub(super) ended: Option<End>,
     /// When the provider said it would take the node.
     pub(super) deadline: Option<Timestamp>,
+    /// Since when it is closed on mere advice to leave it.
+    #[serde(default)]
+    pub(super) advised_at: Option<Timestamp>,
     pub(super) occupancy: Occupancy,
     /// What it cost up to a moment long ago: that is among the sums, and no longer corrected.
     pub(super) folded: Option<Folded>,
@@ -73,6 +76,7 @@ impl Life {
             billed_from: node.launched_at,
             ended: None,
             deadline: None,
+            advised_at: None,
             occupancy: Occupancy::default(),
             folded: None,
         }
@@ -104,6 +108,21 @@ impl Life {
     /// Takes note of whose pods serve there.
     pub(super) fn see_pods(&mut self, node: &Node, index: &Index<'_>) {
         self.occupancy.note(index.seen.at, serving(index, node));
+    }
+
+    /// Takes note of whether it is closed on mere advice. Advice that is not followed costs nothing.
+    pub(super) fn see_advice(&mut self, node: &Node, index: &Index<'_>) {
+        let notices = index.notices(&node.name);
+        let is_mere = notices.contains(&NoticeKind::Rebalance)
+            && notices.iter().all(|kind| *kind == NoticeKind::Rebalance);
+        match node.cordoned {
+            _ if !node.is_alive() || node.is_leaving() => {}
+            Some(CordonCause::Notice) if is_mere => {
+                self.advised_at.get_or_insert(index.seen.at);
+            }
+            Some(_) => {}
+            None => self.advised_at = None,
+        }
     }
 
     /// The clock was set back to this: what was noted after is forgotten.
@@ -162,6 +181,7 @@ impl Life {
         let cost = |offering: &Offering, from, to| -> Exact {
             prices.stretches(offering, from, to).map(Exact::of).sum()
         };
+        let left_at = self.left_on_advice_at().unwrap_or(Timestamp::MAX);
         let (mut bill, first) = (Bill::default(), first_told(until));
         let mut enter = |from, to, serving: &Serving| {
             for (from, to, day) in by_day(from, to, first) {
@@ -169,6 +189,7 @@ impl Life {
                     hours: Some(Exact::hours(Millis::between(from, to))),
                     spend: cost(&self.offering, from, to),
                     list: list.map(|list| cost(list, from, to)),
+                    on_advice: cost(&self.offering, from.max(left_at).min(to), to),
                 };
                 bill.share(day, usage, serving);
             }
@@ -188,6 +209,8 @@ impl Life {
     /// What it comes to up to a moment long ago, if that is enough to be settled: so that a long life is not remembered
     /// change by change. From then on it is to be among the sums.
     pub(super) fn fold(&mut self, prices: &PriceBook, until: Timestamp) -> Option<Bill> {
+        // Whether it was left for nothing shows at its end.
+        let until = self.advised_at.map_or(until, |at| at.min(until));
         if FOLD_STEP.after(self.unsettled_from()) > until {
             return None;
         }
@@ -220,5 +243,12 @@ impl Life {
         let taken = self.ended.filter(|end| end.by == EndedBy::Provider);
         let known = |end: &End| in_time(if end.inferred { end.at } else { end.at_latest });
         spot && taken.is_some_and(|end| in_time(end.at) && known(&end))
+    }
+
+    /// Since when it was left on mere advice, if it was given back on it: the provider had not said that it would take it,
+    /// and did not. Nobody can know whether it would have.
+    pub(super) fn left_on_advice_at(&self) -> Option<Timestamp> {
+        let given_back = self.ended.is_some_and(|end| !end.inferred && end.by == EndedBy::Us);
+        self.advised_at.filter(|_| given_back && self.deadline.is_none())
     }
 }

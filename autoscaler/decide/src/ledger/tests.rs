@@ -1,5 +1,6 @@
 //! Known timelines against sums worked out by hand, and what must not change a sum.
 
+mod advice;
 mod days;
 mod workloads;
 
