@@ -19,7 +19,7 @@
 //! | E all spot goes at once | `interruption::scenario_e` under load, `scenarios::machines::scenario_e`; by time without spot: `planner::tests::stories` of decide; over a day, with requests: the tests of `spotscale-simulate` |
 //! | F, G false alarm and what it cost, and where its replacement goes | `scenarios::advice::scenario_f` and `scenario_g`, `real_karpenter::a_machine_that_one_is_advised`; what is a false alarm: `ledger::tests::advice` of decide |
 //! | H a day without prices | `scenarios::prices::scenario_h`; a whole day: `lives_on` of the crate's own tests |
-//! | I the ledger, to a cent | `money`; a clock that is set: `lives_on` of the crate's own tests, `ledger::tests` of decide |
+//! | I the ledger, to a cent | `money`; a clock that is set: `money::clock`, `lives_on` of the crate's own tests, `ledger::tests::detour` of decide |
 //! | J the savings | the tests of `spotscale-simulate`: no daemon in it |
 //! | K from zero | the root test `install`: `cold_start` and `running`; how long to idle: the tests of `spotscale-simulate` |
 //! | L the return to spot | `scenarios::returning::scenario_l`, `real_karpenter::scenario_l` |
@@ -39,7 +39,7 @@
 //! | 18, 19, 20 budgets, deadlines, machines that are gone | `drain`, `cluster` |
 //!
 //! Needs the programs that `scripts/setup.py cluster` builds, the definitions that `scripts/setup.py crds` brings, the
-//! Python of `scripts/setup.py python`, ONNX Runtime, and root for the pods.
+//! Python of `scripts/setup.py python`, ONNX Runtime, libfaketime, and root for the pods.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a benchmark tells how it goes")]

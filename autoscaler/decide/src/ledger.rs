@@ -7,6 +7,7 @@
 //! is billed up to when it was seen last. What is in scope is nodes, and nothing else that a provider bills.
 
 mod days;
+mod detour;
 mod exact;
 mod former;
 mod life;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::life::FREE_BEFORE;
 use self::{
     days::{first_told, month_of},
+    detour::Detour,
     exact::{Bill, Exact},
     life::{Life, LifeKey},
     settled::Settled,
@@ -62,6 +64,9 @@ pub struct Ledger {
     observed_at: Option<Timestamp>,
     /// Since when the clock has only gone on.
     steady_since: Option<Timestamp>,
+    /// What may prove to be a clock that was set wrong.
+    #[serde(default)]
+    detour: Option<Detour>,
     month: Option<Month>,
     serving_max: u32,
     #[serde(with = "pairs")]
@@ -121,22 +126,14 @@ impl Ledger {
         let serving =
             |workload: &Workload| workload.replicas_wanted.0.min(index.ready(&workload.name));
         self.serving_max = self.serving_max.max(seen.workloads.iter().map(serving).sum());
-        let set_back = self.observed_at.is_some_and(|last| LATE_MAX.after(seen.at) < last);
-        let late = !set_back && self.observed_at.is_some_and(|last| seen.at < last);
-        let gap = self.observed_at.is_none_or(|last| GAP_MAX.after(last) < seen.at);
-        if set_back || gap {
-            self.steady_since = Some(seen.at);
-        }
-        if set_back {
-            self.lives.values_mut().for_each(|life| life.set_back(seen.at));
-        }
+        let late = self.keep_time(seen.at);
         self.rename(seen);
         for node in &seen.nodes {
             let life = self.lives.entry(LifeKey::of(node)).or_insert_with(|| Life::new(node));
             life.see(node, &index, late);
             if !late {
                 life.see_pods(node, &index);
-                life.see_advice(node, &index);
+                life.see_leaving(node, &index);
             }
         }
         if !late {
@@ -210,6 +207,7 @@ impl Ledger {
     /// What goes on is settled, and days are told together, only by a clock that has gone on for as long as that takes:
     /// one that was set far ahead, and will be set back, costs nothing.
     fn settle(&mut self, prices: &PriceBook, now: Timestamp) {
+        self.detour = self.detour.take().filter(|detour| SETTLED_AFTER.after(detour.since) > now);
         let settled = &mut self.settled;
         let long_ago = SETTLED_AFTER.before(now);
         let steady = self.steady_since.is_some_and(|since| since <= long_ago);

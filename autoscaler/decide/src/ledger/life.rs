@@ -37,6 +37,12 @@ pub(super) struct Life {
     pub(super) ended: Option<End>,
     /// When the provider said it would take the node.
     pub(super) deadline: Option<Timestamp>,
+    /// When it was first seen to be on its way out.
+    #[serde(default)]
+    pub(super) left_at: Option<Timestamp>,
+    /// When it was first seen to have ended.
+    #[serde(default)]
+    pub(super) gone_at: Option<Timestamp>,
     /// Since when it is closed on mere advice to leave it.
     #[serde(default)]
     pub(super) advised_at: Option<Timestamp>,
@@ -76,6 +82,8 @@ impl Life {
             billed_from: node.launched_at,
             ended: None,
             deadline: None,
+            left_at: None,
+            gone_at: None,
             advised_at: None,
             occupancy: Occupancy::default(),
             folded: None,
@@ -85,7 +93,10 @@ impl Life {
     /// Takes note of the node as it is listed, or was in a look that is late.
     pub(super) fn see(&mut self, node: &Node, index: &Index<'_>, is_late: bool) {
         match node.phase {
-            NodePhase::Ended { at, by } => self.ended = Some(End::told(at, by)),
+            NodePhase::Ended { at, by } => {
+                self.ended = Some(End::told(at, by));
+                self.gone_at.get_or_insert(index.seen.at);
+            }
             NodePhase::Provisioning
             | NodePhase::Ready
             | NodePhase::Unready { .. }
@@ -93,6 +104,7 @@ impl Life {
                 // It was missing from a list, or said to have ended, by mistake, and lives. Only a look that is late may
                 // know less than whoever told of its end.
                 self.ended = self.ended.filter(|end| is_late && !end.inferred);
+                self.gone_at = self.gone_at.filter(|_| self.ended.is_some());
             }
         }
         self.billed_from = self.billed_from.min(node.launched_at);
@@ -110,8 +122,12 @@ impl Life {
         self.occupancy.note(index.seen.at, serving(index, node));
     }
 
-    /// Takes note of whether it is closed on mere advice. Advice that is not followed costs nothing.
-    pub(super) fn see_advice(&mut self, node: &Node, index: &Index<'_>) {
+    /// Takes note of whether it is on its way out, and whether it is closed on mere advice. Advice that is not followed
+    /// costs nothing.
+    pub(super) fn see_leaving(&mut self, node: &Node, index: &Index<'_>) {
+        if node.is_leaving() {
+            self.left_at.get_or_insert(index.seen.at);
+        }
         let notices = index.notices(&node.name);
         let is_mere = notices.contains(&NoticeKind::Rebalance)
             && notices.iter().all(|kind| *kind == NoticeKind::Rebalance);
@@ -123,11 +139,6 @@ impl Life {
             Some(_) => {}
             None => self.advised_at = None,
         }
-    }
-
-    /// The clock was set back to this: what was noted after is forgotten.
-    pub(super) fn set_back(&mut self, now: Timestamp) {
-        self.occupancy.forget_after(now);
     }
 
     /// The node is no longer listed, and nobody said why: it was listed last at a moment. The provider is believed to

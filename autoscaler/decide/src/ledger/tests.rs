@@ -2,6 +2,7 @@
 
 mod advice;
 mod days;
+mod detour;
 mod workloads;
 
 use proptest::prelude::*;
