@@ -9,6 +9,7 @@ pub(crate) mod pace;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod queue;
+pub(crate) mod sqs;
 
 use std::{
     any::Any,
