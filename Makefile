@@ -26,7 +26,7 @@ demo: build ## Play a day of traffic on this machine, from zero replicas to zero
 test: export RUST_TEST_THREADS ?= $(shell echo $$(( 2 * $$(nproc) )))
 test: ## Get what the tests need and run them all; ARGS="--test keda x12" runs some
 	cargo build
-	parts=$$($(SETUP) runtime pictures python browser prometheus cluster crds model --spotscale $(TARGET)/debug/spotscale)
+	parts=$$($(SETUP) runtime pictures python browser prometheus faketime cluster crds model --spotscale $(TARGET)/debug/spotscale)
 	eval "$$parts"
 	cargo test --workspace $(ARGS)
 

@@ -12,6 +12,7 @@
     browser   Chromium and its driver, for the test of the console page
     prometheus
               a real Prometheus, for the tests of what it does to decisions
+    faketime  libfaketime, for the test of a daemon whose clock is set while it works
     cluster   a Kubernetes control plane, KEDA, Helm, Karpenter, KWOK and a mock of the EC2 metadata service, built from
               the Go modules of tests/cluster/programs
     crds      custom resource definitions of Karpenter, Gateway API, the Prometheus operator and cert-manager
@@ -260,6 +261,20 @@ def prometheus():
     return {}
 
 
+def faketime():
+    if own := os.environ.get("SPOTSCALE_FAKETIME"):
+        return {"SPOTSCALE_FAKETIME": own}
+
+    def find():
+        return next(pathlib.Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+    if not find():
+        debian(["libfaketime"])
+    if not (library := find()):
+        raise Failed("libfaketime is not where Debian's package has it: set SPOTSCALE_FAKETIME to libfaketimeMT.so.1")
+    return {"SPOTSCALE_FAKETIME": library}
+
+
 def cluster():
     return {"SPOTSCALE_CLUSTER": programs(CACHE)}
 
@@ -270,7 +285,8 @@ def crds():
 
 def main():
     parts = {"runtime": runtime, "pictures": pictures, "python": python, "browser": browser,
-             "prometheus": prometheus, "cluster": cluster, "crds": crds, "runtime-cuda": runtime_cuda}
+             "prometheus": prometheus, "faketime": faketime, "cluster": cluster, "crds": crds,
+             "runtime-cuda": runtime_cuda}
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="+", choices=[*parts, "model"])

@@ -4,7 +4,8 @@
 //!
 //! `ListCost` is what the same time costs on demand; as nothing is known of negotiated prices, `ContractedCost` is the same.
 //! `BilledCost` and `EffectiveCost` are what the ledger has, refunds taken off; `x_RefundedCost` says how much that was.
-//! What is not known is empty, where the specification would have a number.
+//! `x_OnAdviceCost` says what of it was of a machine that was left on EC2's mere advice, from then to its end: what a false
+//! alarm cost. What is not known is empty, where the specification would have a number.
 
 use serde::Serialize;
 use spotscale_decide::{
@@ -15,7 +16,7 @@ use spotscale_decide::{
 
 type Column = (&'static str, fn(&Row) -> String);
 
-const COLUMNS: [Column; 33] = [
+const COLUMNS: [Column; 34] = [
     ("AvailabilityZone", |row| row.offering.zone.to_string()),
     ("BilledCost", |row| usd(row.billed)),
     ("BillingCurrency", |_| "USD".to_owned()),
@@ -48,6 +49,7 @@ const COLUMNS: [Column; 33] = [
     ("ServiceSubcategory", |_| "Virtual Machines".to_owned()),
     ("SkuId", |row| row.offering.instance_type.to_string()),
     ("Tags", tags),
+    ("x_OnAdviceCost", |row| usd(row.on_advice)),
     ("x_RefundedCost", |row| usd(row.refund)),
 ];
 
@@ -153,6 +155,7 @@ mod tests {
             list: Some(MicroUsd(789_000)),
             billed: MicroUsd(300_001),
             refund: MicroUsd(7),
+            on_advice: MicroUsd(5),
         }
     }
 
@@ -182,6 +185,7 @@ mod tests {
                 "spot g4dn.xlarge in us-east-1a of ip-10-0-0-1 for vision/resnet",
             ),
             ("Tags", r#"{"spotscale.dev/pool":"gpu","spotscale.dev/workload":"vision/resnet"}"#),
+            ("x_OnAdviceCost", "0.000005"),
             ("x_RefundedCost", "0.000007"),
         ] {
             assert_eq!(line[column], value, "{column}");

@@ -55,8 +55,8 @@ pub use spotscale_decide::{
         Offering, Overlay, Pod, PodPhase, Pool, Provisioner, Workload,
     },
     ledger::{
-        Baseline, Difference, FeedRow, LifeEnd, LifeLine, Reconciliation, SpendLine, Stretch,
-        Totals,
+        Baseline, Difference, FeedRow, LeftOnAdvice, LifeEnd, LifeLine, Reconciliation, SpendLine,
+        Stretch, Totals,
     },
     planner::{Action, Assumption, Memory, Plan, Reason, Step},
     prices::{PriceBook, PriceChange},

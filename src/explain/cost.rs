@@ -65,13 +65,19 @@ impl Cost {
     }
 
     fn summary(&self) -> Vec<String> {
-        let Totals { spend, refund, baseline, baseline_is, unpriced, .. } = &self.totals;
+        let Totals { spend, refund, on_advice, baseline, baseline_is, unpriced, .. } = &self.totals;
         let mut lines = vec![
             format!("Up to {:.0} the nodes cost {}.", self.at, usd(*spend)),
             format!("Not billed of it: {} (spot nodes taken in their first hour).", usd(*refund)),
             format!("Paid: {}.", usd(self.paid)),
             format!("Baseline: {}, for {baseline_is}.", usd(*baseline)),
         ];
+        if *on_advice > MicroUsd::ZERO {
+            lines.push(format!(
+                "False alarms: {} of it, for nodes that were left on advice and not taken, from then to their end.",
+                usd(*on_advice)
+            ));
+        }
         lines.push(match self.saved {
             Some(saved) => format!("Saved: {:.1} % of the baseline.", saved * 100.0),
             None => "Saved: unknown, as there is no baseline yet.".to_owned(),

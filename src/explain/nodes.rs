@@ -25,6 +25,11 @@ fn one(life: &LifeLine, now: Timestamp) -> Vec<String> {
     if life.earlier > MicroUsd::ZERO {
         lines.push(format!("  before that {}", usd(life.earlier)));
     }
+    if let Some(left) = life.left_on_advice {
+        let cost = left.cost.map_or("at no known price".to_owned(), usd);
+        lines
+            .push(format!("  left on advice at {:.0} and not taken: {cost} from then on", left.at));
+    }
     lines.extend(life.stretches.iter().map(|stretch| {
         let price = stretch.price.as_usd();
         format!("  {:.0} to {:.0} at ${price:.6} an hour", stretch.from, stretch.to)

@@ -129,6 +129,32 @@ taken (i-taken): spot g4dn.xlarge in us-east-1a, pool gpu, from 2027-01-15T08:00
     assert_eq!(lines, expected.lines().collect::<Vec<_>>());
 }
 
+/// The second node was closed on advice after half of its half hour.
+#[test]
+fn cost_tells_what_a_false_alarm_cost() {
+    let left = Node {
+        cordoned: Some(spotscale_autoscaler::CordonCause::Notice),
+        ..node("left", CapacityType::Spot)
+    };
+    let (mut ledger, prices) = (Ledger::default(), prices());
+    for (second, phase) in
+        [(900, NodePhase::Ready), (1800, NodePhase::Ended { at: at(1800), by: EndedBy::Us })]
+    {
+        let mut seen = seen(second, vec![Node { phase, ..left.clone() }]);
+        let kind = spotscale_autoscaler::NoticeKind::Rebalance;
+        seen.notices = vec![spotscale_autoscaler::Notice { node: left.name.clone(), kind }];
+        ledger.observe(&seen, &prices);
+    }
+    let told = Cost::of(&Books { at: at(3600), ledger, prices, ..books() }, true).text();
+    for part in [
+        "\nFalse alarms: $0.090000 of it, for nodes that were left on advice and not taken, from then to their end.\n",
+        "given back at 2027-01-15T08:30:00Z: $0.180000\n  left on advice at 2027-01-15T08:15:00Z and not taken: \
+         $0.090000 from then on\n",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
 #[test]
 fn cost_is_told_to_programs_too() {
     let told = serde_json::to_value(Cost::of(&books(), true)).unwrap();

@@ -29,6 +29,8 @@ const P95_MAX: Duration = Duration::from_millis(500);
 const BUSY: u32 = 4;
 /// Requests of the same load without any interruption.
 const QUIET: u64 = 500;
+/// Where all spot is gone, from the notices until every replica serves on demand: half of the notice is left.
+const ON_DEMAND_WITHIN: Duration = Duration::from_mins(1);
 /// From a machine's launch to its Node.
 const BOOT: Duration = Duration::from_secs(3);
 /// Requests that each replica may have at once in a benchmark: so many that a million are sent within a quarter of an
@@ -47,8 +49,8 @@ struct Play {
     at_once: &'static [usize],
     /// From the notice to the end.
     lead: Duration,
-    /// No machine can be had from the notice until the pods have left.
-    sold_out: bool,
+    /// Of what no machine can be had from the notice until the pods have left.
+    sold_out: &'static [CapacityType],
     /// Replicas that may be missing at any moment.
     missing_max: usize,
 }
@@ -61,6 +63,8 @@ struct Interruption {
     replaced: Duration,
     /// How many replicas served, and were not told to end, when it was fewest.
     serving_min: usize,
+    /// How many replicas were on demand then.
+    on_demand: usize,
     /// What was left until the deadline when the last process on the machines had ended.
     margin: Duration,
 }
@@ -106,7 +110,7 @@ impl Stage {
         let mut victims = ground.machines();
         victims.retain(has_replica);
         victims.truncate(count);
-        self.sell_out(play.sold_out);
+        self.sell_out(play.sold_out, true);
         let mut deadline = Timestamp::MAX;
         for victim in &victims {
             deadline =
@@ -121,7 +125,7 @@ impl Stage {
             let is_left =
                 || async { Ok(!ground.pods().iter().any(|pod| is_on_victim(&pod.machine))) };
             ground.until("the machines to be left", is_left).await;
-            self.sell_out(false);
+            self.sell_out(play.sold_out, false);
             Timestamp::now().duration_until(deadline).try_into().unwrap_or_default()
         };
         let replaced = async {
@@ -131,7 +135,7 @@ impl Stage {
                 Ok(elsewhere.count() >= play.pods.replicas)
             };
             ground.until("the replacements", is_replaced).await;
-            noticed.duration_until(Timestamp::now()).unsigned_abs()
+            (noticed.duration_until(Timestamp::now()).unsigned_abs(), self.on_demand())
         };
         let avoided = async {
             let pods: Vec<_> = serving.iter().filter(|pod| is_on_victim(&pod.machine)).collect();
@@ -140,8 +144,15 @@ impl Stage {
         };
         let all = Box::pin(async { tokio::join!(margin, replaced, avoided) });
         let counted = ground.fewest_serving(all);
-        let (serving_min, (margin, replaced, ())) = counted.await;
-        Interruption { machines: victims.len(), replaced, serving_min, margin }
+        let (serving_min, (margin, (replaced, on_demand), ())) = counted.await;
+        Interruption { machines: victims.len(), replaced, serving_min, on_demand, margin }
+    }
+
+    /// Replicas that serve on machines that nobody takes.
+    fn on_demand(&self) -> usize {
+        let kind = |pod: &Running| self.ground.machine_of(pod).offering.capacity_type;
+        let pods = self.ground.pods();
+        pods.iter().filter(|pod| pod.ready && kind(pod) == CapacityType::OnDemand).count()
     }
 
     /// Whether the front sends to these pods only what no other has room for.
@@ -159,9 +170,9 @@ impl Stage {
         })
     }
 
-    fn sell_out(&self, is_sold_out: bool) {
-        for capacity in [CapacityType::Spot, CapacityType::OnDemand] {
-            self.ground.set_capacity(capacity, !is_sold_out);
+    fn sell_out(&self, kinds: &[CapacityType], is_sold_out: bool) {
+        for kind in kinds {
+            self.ground.set_capacity(*kind, !is_sold_out);
         }
     }
 
@@ -221,6 +232,13 @@ impl Report {
             one.margin > Duration::ZERO && one.serving_min + play.missing_max >= play.pods.replicas
         };
         assert!(self.interruptions.iter().all(is_good), "{self}");
+        if play.sold_out == [CapacityType::Spot] {
+            let moved = |one: &Interruption| {
+                one.on_demand == play.pods.replicas && one.replaced <= ON_DEMAND_WITHIN
+            };
+            assert!(self.interruptions.iter().all(moved), "{self}");
+            assert!(self.sent < play.requests, "the load was over before: {self}");
+        }
     }
 }
 
@@ -250,6 +268,7 @@ impl Interruption {
         all.iter().copied().reduce(|one, other| Self {
             machines: one.machines + other.machines,
             replaced: one.replaced.max(other.replaced),
+            on_demand: one.on_demand.min(other.on_demand),
             serving_min: one.serving_min.min(other.serving_min),
             margin: one.margin.min(other.margin),
         })
@@ -258,10 +277,10 @@ impl Interruption {
 
 impl fmt::Display for Interruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { machines, replaced, serving_min, margin } = self;
+        let Self { machines, replaced, on_demand, serving_min, margin } = self;
         write!(
             f,
-            "{machines} machines taken: replaced in {replaced:.1?}, left {margin:.1?} early, {serving_min} serving at least"
+            "{machines} machines taken: replaced in {replaced:.1?}, {on_demand} on demand then, left {margin:.1?} early, {serving_min} serving at least"
         )
     }
 }
@@ -275,7 +294,7 @@ async fn scenario_a_machines_are_taken_one_two_and_three_at_a_time_and_no_reques
         concurrency: 4,
         at_once: &[1, 2, 3],
         lead: NOTICE,
-        sold_out: false,
+        sold_out: &[],
         missing_max: 0,
     };
     play.run("load").await;
@@ -290,7 +309,7 @@ async fn scenario_b_pods_that_do_not_hear_sigterm_lose_no_request_and_leave_in_t
         concurrency: 4,
         at_once: &[2],
         lead: NOTICE,
-        sold_out: false,
+        sold_out: &[],
         missing_max: 0,
     };
     play.run("stubborn").await;
@@ -305,8 +324,23 @@ async fn scenario_c_a_notice_thirty_seconds_ahead_forces_the_pod_out_and_no_requ
         concurrency: 4,
         at_once: &[1],
         lead: Duration::from_secs(30),
-        sold_out: true,
+        sold_out: &[CapacityType::Spot, CapacityType::OnDemand],
         missing_max: 1,
     };
     play.run("late").await;
+}
+
+/// Scenario E. Peers ask for 99.8 % answered; here no request may be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn scenario_e_all_spot_goes_at_once_and_on_demand_serves_before_it_is_gone() {
+    let play = Play {
+        pods: Pods::default(),
+        requests: 8000,
+        concurrency: 4,
+        at_once: &[usize::MAX],
+        lead: NOTICE,
+        sold_out: &[CapacityType::Spot],
+        missing_max: 0,
+    };
+    play.run("drought-load").await;
 }

@@ -16,10 +16,10 @@
 //! | B pods that ignore SIGTERM | `interruption::scenario_b` |
 //! | C a late, past, doubled, foreign or missed notice | `interruption::scenario_c`, `scenarios::told::scenario_c` |
 //! | D the same notice from queue and node | `scenarios::told::scenario_2_and_d`, `drain::s02` |
-//! | E all spot goes at once | `scenarios::machines::scenario_e`; by time without spot: `planner::tests::stories` of decide; over a day, with requests: the tests of `spotscale-simulate` |
-//! | F, G false alarm, and where its replacement goes | `scenarios::advice::scenario_f` and `scenario_g`, `real_karpenter::a_machine_that_one_is_advised` |
+//! | E all spot goes at once | `interruption::scenario_e` under load, `scenarios::machines::scenario_e`; by time without spot: `planner::tests::stories` of decide; over a day, with requests: the tests of `spotscale-simulate` |
+//! | F, G false alarm and what it cost, and where its replacement goes | `scenarios::advice::scenario_f` and `scenario_g`, `real_karpenter::a_machine_that_one_is_advised`; what is a false alarm: `ledger::tests::advice` of decide |
 //! | H a day without prices | `scenarios::prices::scenario_h`; a whole day: `lives_on` of the crate's own tests |
-//! | I the ledger, to a cent | `money`; a clock that is set: `lives_on` of the crate's own tests, `ledger::tests` of decide |
+//! | I the ledger, to a cent | `money`; a clock that is set: `money::clock`, `lives_on` of the crate's own tests, `ledger::tests::detour` of decide |
 //! | J the savings | the tests of `spotscale-simulate`: no daemon in it |
 //! | K from zero | the root test `install`: `cold_start` and `running`; how long to idle: the tests of `spotscale-simulate` |
 //! | L the return to spot | `scenarios::returning::scenario_l`, `real_karpenter::scenario_l` |
@@ -36,10 +36,11 @@
 //! | 14 a hundred messages | `scenarios::told::scenario_14` |
 //! | 15 the same warning twice, and the offering's mark | `scenarios::told::scenario_2_and_d`, `real_karpenter::karpenter_takes_the_order` |
 //! | 16, 17 the machine goes | `scenarios::machines::scenario_16` and `scenario_17`, `real_karpenter::a_machine_that_ends_now` |
-//! | 18, 19, 20 budgets, deadlines, machines that are gone | `drain`, `cluster` |
+//! | 18, 19 budgets, deadlines | `drain`, `cluster` |
+//! | 20 machines that are gone | `scenarios::machines::scenario_20` where the Node stays and is not ready, `scenario_8` where it is ready; `cluster` |
 //!
 //! Needs the programs that `scripts/setup.py cluster` builds, the definitions that `scripts/setup.py crds` brings, the
-//! Python of `scripts/setup.py python`, ONNX Runtime, and root for the pods.
+//! Python of `scripts/setup.py python`, ONNX Runtime, libfaketime, and root for the pods.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a benchmark tells how it goes")]

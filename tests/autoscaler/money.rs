@@ -2,6 +2,8 @@
 //! nobody looks, and a machine that EC2 takes in its first hour. So do the rows of its ledger, and what `spotscale
 //! explain` makes of it.
 
+mod clock;
+
 use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use jiff::Timestamp;
@@ -33,7 +35,7 @@ struct Sum {
 fn by_hand(machines: &[Instance], at: Timestamp) -> Sum {
     let mut sum = Sum::default();
     for machine in machines {
-        let lived = |until| machine.launched.duration_until(until).as_secs_f64();
+        let lived = |until| machine.launched.duration_until(until).as_secs_f64().max(0.0);
         let (seconds, by) = match machine.state {
             // EC2 bills a minute at least, which is known of a machine that has ended.
             State::Ended { at, by } => (lived(at).max(BILLED_MIN), Some(by)),
@@ -74,7 +76,7 @@ async fn by_rows(daemon: &Daemon) -> (Sum, BTreeMap<String, f64>) {
 }
 
 /// What the real command tells of the same daemon.
-fn explained(daemon: &Daemon, what: &[&str]) -> String {
+pub(crate) fn explained(daemon: &Daemon, what: &[&str]) -> String {
     let url = format!("--url={}", daemon.process.url("admin"));
     let command = Command::new(env!("CARGO_BIN_EXE_spotscale")).args(what).arg(url).output();
     let output = command.unwrap();

@@ -8,6 +8,7 @@
 
 mod baseline;
 mod days;
+mod detour;
 mod exact;
 mod former;
 mod life;
@@ -28,12 +29,13 @@ pub(crate) use self::life::FREE_BEFORE;
 pub use self::{
     baseline::Baseline,
     former::FormerLedger,
-    lines::{LifeEnd, LifeLine, Line, SpendLine, Stretch},
+    lines::{LeftOnAdvice, LifeEnd, LifeLine, Line, SpendLine, Stretch},
     reconcile::{Difference, FeedRow, Reconciliation},
     rows::Row,
 };
 use self::{
     days::{first_told, month_of},
+    detour::Detour,
     exact::{Bill, Exact},
     life::{Life, LifeKey},
     lines::Sums,
@@ -65,6 +67,9 @@ pub struct Ledger {
     observed_at: Option<Timestamp>,
     /// Since when the clock has only gone on.
     steady_since: Option<Timestamp>,
+    /// What may prove to be a clock that was set wrong.
+    #[serde(default)]
+    detour: Option<Detour>,
     month: Option<Month>,
     serving_max: u32,
     #[serde(with = "pairs")]
@@ -90,6 +95,9 @@ pub struct Totals {
     /// What was spent since the month began, in UTC, refunds taken off.
     #[serde(default)]
     pub spent_this_month: MicroUsd,
+    /// What of the spend is of nodes that were left on mere advice, from then to their end: see [`LeftOnAdvice`].
+    #[serde(default)]
+    pub on_advice: MicroUsd,
     /// What the baseline fleet would have cost.
     pub baseline: MicroUsd,
     /// What the baseline is, in words.
@@ -113,21 +121,14 @@ impl Ledger {
         let serving =
             |workload: &Workload| workload.replicas_wanted.0.min(index.ready(&workload.name));
         self.serving_max = self.serving_max.max(seen.workloads.iter().map(serving).sum());
-        let set_back = self.observed_at.is_some_and(|last| LATE_MAX.after(seen.at) < last);
-        let late = !set_back && self.observed_at.is_some_and(|last| seen.at < last);
-        let gap = self.observed_at.is_none_or(|last| GAP_MAX.after(last) < seen.at);
-        if set_back || gap {
-            self.steady_since = Some(seen.at);
-        }
-        if set_back {
-            self.lives.values_mut().for_each(|life| life.set_back(seen.at));
-        }
+        let late = self.keep_time(seen.at);
         self.rename(seen);
         for node in &seen.nodes {
             let life = self.lives.entry(LifeKey::of(node)).or_insert_with(|| Life::new(node));
             life.see(node, &index, late);
             if !late {
                 life.see_pods(node, &index);
+                life.see_leaving(node, &index);
             }
         }
         if !late {
@@ -192,6 +193,7 @@ impl Ledger {
     /// What goes on is settled, and days are told together, only by a clock that has gone on for as long as that takes:
     /// one that was set far ahead, and will be set back, costs nothing.
     fn settle(&mut self, prices: &PriceBook, now: Timestamp) {
+        self.detour = self.detour.take().filter(|detour| SETTLED_AFTER.after(detour.since) > now);
         let settled = &mut self.settled;
         let long_ago = SETTLED_AFTER.before(now);
         let steady = self.steady_since.is_some_and(|since| since <= long_ago);
@@ -234,6 +236,7 @@ impl Ledger {
         for line in &totals.lines {
             totals.spend = totals.spend.saturating_add(line.spend);
             totals.refund = totals.refund.saturating_add(line.refund);
+            totals.on_advice = totals.on_advice.saturating_add(line.on_advice);
             let offering = totals.offerings.entry(line.offering.clone()).or_default();
             offering.spend = offering.spend.saturating_add(line.spend);
             offering.refund = offering.refund.saturating_add(line.refund);

@@ -12,6 +12,9 @@ use spotscale_decide::{
 /// For so long it is told that a node has ended.
 const TOLD_FOR: SignedDuration = SignedDuration::from_secs(300);
 
+/// A clock that is behind by as much was set back.
+const SET_BACK: SignedDuration = SignedDuration::from_secs(60);
+
 /// What was there, by the machine, or by the node's name where the machine is not known.
 #[derive(Debug, Default)]
 pub(super) struct Past {
@@ -57,7 +60,9 @@ impl Past {
             // It was not listed for a while, without its label for instance, or is known by its machine by now.
             let same = lives.get(key(node)).is_some_and(|l| l.node.launched_at == node.launched_at);
             let is_back = same || listed.contains(&(&node.name, node.launched_at));
-            !is_back && seen.at.duration_since(*told_at) < TOLD_FOR
+            // Told by a clock that was set back since, it was told wrong.
+            let told_for = seen.at.duration_since(*told_at);
+            !is_back && (-SET_BACK..TOLD_FOR).contains(&told_for)
         });
         seen.nodes.extend(self.ended.iter().map(|(_, node)| node.clone()));
     }

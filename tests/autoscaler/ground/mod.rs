@@ -1,6 +1,7 @@
 //! Everything that a test of the whole needs, all of it real but the provider and the kubelet: a control plane, machines
 //! that are bought and taken, model servers as processes on them, a front, daemons, and a queue that tells of interruptions.
 
+pub(crate) mod clock;
 pub(crate) mod daemon;
 pub(crate) mod load;
 pub(crate) mod objects;
@@ -8,6 +9,7 @@ pub(crate) mod pace;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod queue;
+pub(crate) mod sqs;
 
 use std::{
     any::Any,

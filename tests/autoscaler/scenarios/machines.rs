@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
 use spotscale_test_cluster::{
     catalog::CapacityType,
     cloud::events,
@@ -41,6 +42,27 @@ async fn scenario_17_a_machine_that_is_ended_behind_the_clusters_back_is_replace
     println!("machine gone without notice to pod elsewhere: {:.1?}", start.elapsed());
 }
 
+/// Scenario 20: the machine is gone and its Node stays, as where something holds it. Nobody is asked to leave who is not
+/// there any more, and the pod is replaced as soon as it is known, which Kubernetes itself would do after five minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn scenario_20_a_machine_that_is_gone_and_whose_node_stays_holds_nothing_up() {
+    let stage = Stage::new("stays", 1).await;
+    let gone = stage.machine(0);
+    stage.ground.provider.kubelet().take(&gone.node);
+    let is_lost = || async { Ok(!is_ready(&stage.node(&gone).await.unwrap())) };
+    stage.ground.until("its Node not to be ready", is_lost).await;
+    assert!(stage.daemon.proxy.acts().iter().all(|act| *act == Act::Steer), "it may come back");
+    stage.send(&events::state_change(&gone.id, "terminated", Timestamp::now())).await;
+    stage.moved(std::slice::from_ref(&gone)).await;
+    // A pod may be gone before the answer to its eviction is written down.
+    let is_told = || async { Ok(stage.daemon.proxy.count(Act::Evict) == 1) };
+    stage.ground.until("the eviction to be written down", is_told).await;
+    let acts = stage.daemon.proxy.acts();
+    assert_eq!(stage.daemon.proxy.count(Act::Surge), 0, "it served nobody: {acts:?}");
+    let node = stage.node(&gone).await.unwrap();
+    assert!(!is_ready(&node) && node.metadata.deletion_timestamp.is_none(), "{node:?}");
+}
+
 /// Scenario 8.
 #[tokio::test(flavor = "multi_thread")]
 async fn scenario_8_a_machine_that_stops_is_left_and_one_that_starts_is_not() {
@@ -74,4 +96,9 @@ async fn scenario_e_when_all_spot_goes_at_once_on_demand_takes_over() {
     let capacity = |pod: &Running| stage.ground.machine_of(pod).offering.capacity_type;
     let pods = stage.ground.of(SCOPE);
     assert!(pods.iter().all(|pod| capacity(pod) == CapacityType::OnDemand), "{pods:?}");
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|one| one.type_ == "Ready" && one.status == "True")
 }

@@ -4,10 +4,11 @@
 use std::{env, path::PathBuf};
 
 /// The variable that names a part, and its place in the cache where that is always the same.
-const PARTS: [(&str, Option<&str>); 6] = [
+const PARTS: [(&str, Option<&str>); 7] = [
     ("ORT_DYLIB_PATH", Some("onnxruntime-1.31.0/libonnxruntime.so")),
     ("SPOTSCALE_CLUSTER", Some("cluster/current")),
     ("SPOTSCALE_CRDS", None),
+    ("SPOTSCALE_FAKETIME", None),
     ("SPOTSCALE_MODEL", None),
     ("SPOTSCALE_PICTURES", Some("pictures")),
     ("SPOTSCALE_PYTHON", Some("venv/bin/python")),

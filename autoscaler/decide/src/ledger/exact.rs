@@ -26,6 +26,9 @@ pub(super) struct Usage {
     pub(super) spend: Exact,
     /// What it would have cost on demand; unknown where some of it has no on-demand price.
     pub(super) list: Option<Exact>,
+    /// What of the spend machines cost that were left on mere advice, from then on.
+    #[serde(default)]
+    pub(super) on_advice: Exact,
 }
 
 /// What a life comes to, by the day and by the workload that it was spent for; none for what served nobody.
@@ -102,7 +105,7 @@ impl Default for Usage {
     /// No time, of which all is known.
     fn default() -> Self {
         let nothing = Exact::default();
-        Self { hours: Some(nothing), spend: nothing, list: Some(nothing) }
+        Self { hours: Some(nothing), spend: nothing, list: Some(nothing), on_advice: nothing }
     }
 }
 
@@ -112,6 +115,7 @@ impl Usage {
             hours: self.hours.map(|hours| hours.share(count, of)),
             spend: self.spend.share(count, of),
             list: self.list.map(|list| list.share(count, of)),
+            on_advice: self.on_advice.share(count, of),
         }
     }
 
@@ -121,6 +125,7 @@ impl Usage {
             hours: less(self.hours, other.hours),
             spend: self.spend.less(other.spend),
             list: less(self.list, other.list),
+            on_advice: self.on_advice.less(other.on_advice),
         }
     }
 }
@@ -131,6 +136,7 @@ impl AddAssign for Usage {
         self.hours = add(self.hours, other.hours);
         self.spend = self.spend + other.spend;
         self.list = add(self.list, other.list);
+        self.on_advice = self.on_advice + other.on_advice;
     }
 }
 
@@ -160,6 +166,11 @@ impl Bill {
     /// What it cost, before a refund.
     pub(super) fn spend(&self) -> Exact {
         self.0.values().map(|usage| usage.spend).sum()
+    }
+
+    /// What of that was on advice.
+    pub(super) fn on_advice(&self) -> Exact {
+        self.0.values().map(|usage| usage.on_advice).sum()
     }
 
     pub(super) fn parts(&self) -> impl Iterator<Item = (Day, Option<&WorkloadName>, Usage)> {

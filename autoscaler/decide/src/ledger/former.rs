@@ -85,7 +85,16 @@ impl From<FormerLedger> for Ledger {
             }
         }
         let lives = lives.into_iter().map(|(key, life)| (key, life.into(&mut settled))).collect();
-        Self { opened_at, observed_at, steady_since: None, month, serving_max, lives, settled }
+        Self {
+            opened_at,
+            observed_at,
+            steady_since: None,
+            detour: None,
+            month,
+            serving_max,
+            lives,
+            settled,
+        }
     }
 }
 
@@ -102,7 +111,19 @@ impl FormerLife {
             }
             Folded { until, spend }
         });
-        Life { offering, pool, instance, billed_from, ended, deadline, occupancy, folded }
+        Life {
+            offering,
+            pool,
+            instance,
+            billed_from,
+            ended,
+            deadline,
+            left_at: None,
+            gone_at: None,
+            advised_at: None,
+            occupancy,
+            folded,
+        }
     }
 }
 
@@ -113,5 +134,5 @@ impl FormerAccount {
 }
 
 fn undated(spend: Exact, refund: Exact) -> Sum {
-    Sum { usage: Usage { hours: None, spend, list: None }, refund }
+    Sum { usage: Usage { hours: None, spend, list: None, ..Usage::default() }, refund }
 }

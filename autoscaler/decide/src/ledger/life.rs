@@ -9,7 +9,7 @@ use super::{
     occupancy::{Occupancy, Serving, serving},
 };
 use crate::{
-    cluster::{CapacityType, EndedBy, Index, Node, NodePhase, NoticeKind, Offering},
+    cluster::{CapacityType, CordonCause, EndedBy, Index, Node, NodePhase, NoticeKind, Offering},
     prices::PriceBook,
     units::{InstanceId, Millis, NodeName, PoolName},
 };
@@ -37,6 +37,15 @@ pub(super) struct Life {
     pub(super) ended: Option<End>,
     /// When the provider said it would take the node.
     pub(super) deadline: Option<Timestamp>,
+    /// When it was first seen to be on its way out.
+    #[serde(default)]
+    pub(super) left_at: Option<Timestamp>,
+    /// When it was first seen to have ended.
+    #[serde(default)]
+    pub(super) gone_at: Option<Timestamp>,
+    /// Since when it is closed on mere advice to leave it.
+    #[serde(default)]
+    pub(super) advised_at: Option<Timestamp>,
     pub(super) occupancy: Occupancy,
     /// What it cost up to a moment long ago: that is among the sums, and no longer corrected.
     pub(super) folded: Option<Folded>,
@@ -73,6 +82,9 @@ impl Life {
             billed_from: node.launched_at,
             ended: None,
             deadline: None,
+            left_at: None,
+            gone_at: None,
+            advised_at: None,
             occupancy: Occupancy::default(),
             folded: None,
         }
@@ -81,7 +93,10 @@ impl Life {
     /// Takes note of the node as it is listed, or was in a look that is late.
     pub(super) fn see(&mut self, node: &Node, index: &Index<'_>, is_late: bool) {
         match node.phase {
-            NodePhase::Ended { at, by } => self.ended = Some(End::told(at, by)),
+            NodePhase::Ended { at, by } => {
+                self.ended = Some(End::told(at, by));
+                self.gone_at.get_or_insert(index.seen.at);
+            }
             NodePhase::Provisioning
             | NodePhase::Ready
             | NodePhase::Unready { .. }
@@ -89,6 +104,7 @@ impl Life {
                 // It was missing from a list, or said to have ended, by mistake, and lives. Only a look that is late may
                 // know less than whoever told of its end.
                 self.ended = self.ended.filter(|end| is_late && !end.inferred);
+                self.gone_at = self.gone_at.filter(|_| self.ended.is_some());
             }
         }
         self.billed_from = self.billed_from.min(node.launched_at);
@@ -106,9 +122,23 @@ impl Life {
         self.occupancy.note(index.seen.at, serving(index, node));
     }
 
-    /// The clock was set back to this: what was noted after is forgotten.
-    pub(super) fn set_back(&mut self, now: Timestamp) {
-        self.occupancy.forget_after(now);
+    /// Takes note of whether it is on its way out, and whether it is closed on mere advice. Advice that is not followed
+    /// costs nothing.
+    pub(super) fn see_leaving(&mut self, node: &Node, index: &Index<'_>) {
+        if node.is_leaving() {
+            self.left_at.get_or_insert(index.seen.at);
+        }
+        let notices = index.notices(&node.name);
+        let is_mere = notices.contains(&NoticeKind::Rebalance)
+            && notices.iter().all(|kind| *kind == NoticeKind::Rebalance);
+        match node.cordoned {
+            _ if !node.is_alive() || node.is_leaving() => {}
+            Some(CordonCause::Notice) if is_mere => {
+                self.advised_at.get_or_insert(index.seen.at);
+            }
+            Some(_) => {}
+            None => self.advised_at = None,
+        }
     }
 
     /// The node is no longer listed, and nobody said why: it was listed last at a moment. The provider is believed to
@@ -162,6 +192,7 @@ impl Life {
         let cost = |offering: &Offering, from, to| -> Exact {
             prices.stretches(offering, from, to).map(Exact::of).sum()
         };
+        let left_at = self.left_on_advice_at().unwrap_or(Timestamp::MAX);
         let (mut bill, first) = (Bill::default(), first_told(until));
         let mut enter = |from, to, serving: &Serving| {
             for (from, to, day) in by_day(from, to, first) {
@@ -169,6 +200,7 @@ impl Life {
                     hours: Some(Exact::hours(Millis::between(from, to))),
                     spend: cost(&self.offering, from, to),
                     list: list.map(|list| cost(list, from, to)),
+                    on_advice: cost(&self.offering, from.max(left_at).min(to), to),
                 };
                 bill.share(day, usage, serving);
             }
@@ -188,6 +220,8 @@ impl Life {
     /// What it comes to up to a moment long ago, if that is enough to be settled: so that a long life is not remembered
     /// change by change. From then on it is to be among the sums.
     pub(super) fn fold(&mut self, prices: &PriceBook, until: Timestamp) -> Option<Bill> {
+        // Whether it was left for nothing shows at its end.
+        let until = self.advised_at.map_or(until, |at| at.min(until));
         if FOLD_STEP.after(self.unsettled_from()) > until {
             return None;
         }
@@ -220,5 +254,12 @@ impl Life {
         let taken = self.ended.filter(|end| end.by == EndedBy::Provider);
         let known = |end: &End| in_time(if end.inferred { end.at } else { end.at_latest });
         spot && taken.is_some_and(|end| in_time(end.at) && known(&end))
+    }
+
+    /// Since when it was left on mere advice, if it was given back on it: the provider had not said that it would take it,
+    /// and did not. Nobody can know whether it would have.
+    pub(super) fn left_on_advice_at(&self) -> Option<Timestamp> {
+        let given_back = self.ended.is_some_and(|end| !end.inferred && end.by == EndedBy::Us);
+        self.advised_at.filter(|_| given_back && self.deadline.is_none())
     }
 }

@@ -40,6 +40,9 @@ pub struct SpendLine {
     pub spend: MicroUsd,
     /// What of that is not billed.
     pub refund: MicroUsd,
+    /// What of it is of nodes that were left on mere advice, from then to their end: see [`LeftOnAdvice`].
+    #[serde(default)]
+    pub on_advice: MicroUsd,
 }
 
 /// One node's life as it is billed.
@@ -65,6 +68,19 @@ pub struct LifeLine {
     pub cost: Option<MicroUsd>,
     /// What of that is not billed.
     pub refund: MicroUsd,
+    /// Whether it was left on mere advice.
+    pub left_on_advice: Option<LeftOnAdvice>,
+}
+
+/// A node was closed because the provider recommended to leave it, and given back before the provider had said that it
+/// would take it: a false alarm, as far as anybody can tell. Another took its place from about then on, so that what it
+/// still cost bought nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOnAdvice {
+    /// When it was closed.
+    pub at: Timestamp,
+    /// What it cost from then on; none without any price.
+    pub cost: Option<MicroUsd>,
 }
 
 /// The end of a life.
@@ -124,13 +140,14 @@ impl Ledger {
             }
         }
         let net = sums.values().map(Sum::net).sum();
-        let (mut spend, mut refund) = (Rounding::default(), Rounding::default());
+        let [mut spend, mut refund, mut on_advice] = [(); 3].map(|()| Rounding::default());
         let lines = sums.into_iter().map(|((pool, offering, workload), sum)| SpendLine {
             pool: pool.cloned(),
             offering: offering.clone(),
             workload: workload.cloned(),
             spend: spend.next(sum.usage.spend),
             refund: refund.next(sum.refund),
+            on_advice: on_advice.next(sum.usage.on_advice),
         });
         Sums { lines: lines.collect(), net, unpriced }
     }
@@ -143,7 +160,9 @@ pub(super) fn life_line(
     now: Timestamp,
 ) -> LifeLine {
     let earlier = life.folded_spend();
-    let cost = life.bill(prices, now).map(|bill| (earlier + bill.spend()).rounded());
+    let bill = life.bill(prices, now);
+    let cost = bill.as_ref().map(|bill| (earlier + bill.spend()).rounded());
+    let on_advice = bill.as_ref().map(|bill| bill.on_advice().rounded());
     let mut from = life.unsettled_from();
     let until = life.billed_until(now);
     let stretches = prices.stretches(&life.offering, from, until).map(|(span, price)| {
@@ -166,6 +185,7 @@ pub(super) fn life_line(
         }),
         earlier: earlier.rounded(),
         refund: cost.filter(|_| life.is_free()).unwrap_or_default(),
+        left_on_advice: life.left_on_advice_at().map(|at| LeftOnAdvice { at, cost: on_advice }),
         cost,
     }
 }

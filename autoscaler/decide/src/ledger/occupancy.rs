@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -37,9 +37,23 @@ impl Occupancy {
         self.0.push(Change { at, serving });
     }
 
-    /// Forgets what was noted by a clock that has been set back since.
-    pub(super) fn forget_after(&mut self, at: Timestamp) {
-        self.0.retain(|change| change.at <= at);
+    /// Takes off what was noted after a moment: by a clock that has been set back since.
+    pub(super) fn split_after(&mut self, at: Timestamp) -> Self {
+        Self(self.0.split_off(self.0.partition_point(|change| change.at <= at)))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What was noted since a moment was noted by a clock that went wrong by as much, and comes after `ahead`.
+    pub(super) fn put_right(&mut self, since: Timestamp, by: SignedDuration, ahead: Self) {
+        let noted = self.0.split_off(self.0.partition_point(|change| change.at < since));
+        self.0.extend(ahead.0);
+        self.0.extend(noted.into_iter().map(|Change { at, serving }| Change {
+            at: at.saturating_add(by).unwrap_or(at),
+            serving,
+        }));
     }
 
     /// Forgets what lies before a moment, but for what was so at that moment.

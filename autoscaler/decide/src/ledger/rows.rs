@@ -50,6 +50,8 @@ pub struct Row {
     pub billed: MicroUsd,
     /// What is not billed of it.
     pub refund: MicroUsd,
+    /// What of it is of nodes that were left on mere advice, from then to their end.
+    pub on_advice: MicroUsd,
 }
 
 /// What is told in one row, in the order of the rows.
@@ -77,6 +79,7 @@ struct Columns {
     list: Rounding,
     billed: Rounding,
     refund: Rounding,
+    on_advice: Rounding,
 }
 
 impl Ledger {
@@ -129,6 +132,7 @@ impl Columns {
             list: usage.list.map(|list: Exact| self.list.next(list)),
             billed: self.billed.next(sum.net()),
             refund: self.refund.next(sum.refund),
+            on_advice: self.on_advice.next(usage.on_advice),
         }
     }
 }

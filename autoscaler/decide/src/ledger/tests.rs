@@ -1,6 +1,8 @@
 //! Known timelines against sums worked out by hand, and what must not change a sum.
 
+mod advice;
 mod days;
+mod detour;
 mod workloads;
 
 use proptest::prelude::*;

@@ -81,14 +81,11 @@ impl Draft<'_> {
     /// Gives up a machine that did not become ready, or has not been heard of for as long. Is it one?
     fn give_up(&mut self, node: &Node) -> bool {
         let (now, name) = (self.now(), node.name.clone());
+        let waited_ms = self.memory.waits.of(node);
         let reason = match node.phase {
-            NodePhase::Provisioning => {
-                let waited_ms = Millis::between(node.launched_at, now);
-                (waited_ms >= self.patience(node))
-                    .then_some(Reason::NeverReady { node: name, waited_ms })
-            }
+            NodePhase::Provisioning => (waited_ms >= self.patience(node))
+                .then_some(Reason::NeverReady { node: name, waited_ms }),
             NodePhase::Unready { since } => {
-                let waited_ms = Millis::between(since, now);
                 let late = waited_ms >= self.policy.launch_timeout_ms;
                 late.then_some(Reason::NotHeardOf { node: name, since })
             }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Policy, swap::SwapMemory};
+use super::{Action, Policy, swap::SwapMemory, waits::Waits};
 use crate::{
     cluster::{CapacityType, Index, Node, Offering},
     disruption::Moves,
@@ -34,6 +34,9 @@ pub struct Memory {
     /// What was left lately on a mere recommendation.
     #[serde(default)]
     pub moves: Moves,
+    /// How long machines have kept us waiting.
+    #[serde(default)]
+    pub waits: Waits,
     /// Since when nodes have run nothing.
     pub empty_since: BTreeMap<NodeName, Timestamp>,
     /// How long the fleet has been as it is.
@@ -96,6 +99,7 @@ impl Memory {
         self.rebalanced.retain(known);
         self.never_ready.retain(listed);
         self.moves.forget(policy.disruption.rebalance_every_ms, now);
+        self.waits.look(index.seen.nodes.iter(), now);
         let since = std::mem::take(&mut self.empty_since);
         let since = |node: &Node| since.get(&node.name).map_or(now, |at| (*at).min(now));
         let empty = |node: &&Node| node.is_alive() && index.pods_on(&node.name).is_empty();

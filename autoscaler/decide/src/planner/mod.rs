@@ -15,6 +15,7 @@ mod steer;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,7 @@ pub use self::{
     memory::Memory,
     reason::Reason,
     swap::{Swap, SwapMemory, Unlucky},
+    waits::Waits,
 };
 use crate::{
     budget::Budget,

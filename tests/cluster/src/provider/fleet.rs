@@ -17,9 +17,12 @@ use super::{
 };
 use crate::catalog::{Catalog, Offering};
 
-/// How long a pod may take from its machine's coming to being bound there: the scheduler looks at it again after 10 s
+/// How long a pod may take from a machine's coming to being bound there: the scheduler looks at it again after 10 s
 /// at most.
 const BINDING: Duration = Duration::from_secs(15);
+/// The same for the pod that the machine was bought for. Where a busy scheduler took longer, a second machine was bought
+/// for it; Karpenter itself buys none for a pod that a machine has room for.
+const BINDING_OWN: Duration = Duration::from_mins(1);
 
 /// A machine that is rented or was.
 #[derive(Debug, Clone)]
@@ -138,12 +141,12 @@ impl Fleet {
     pub(super) fn nominate(&mut self, pod: &Pod) -> bool {
         let uid = pod.uid().unwrap_or_default();
         let nominee = self.nominated.get(&uid).and_then(|claim| self.entries.get(claim));
-        if nominee.is_some_and(Entry::is_coming) {
+        if nominee.is_some_and(|entry| entry.is_coming(BINDING_OWN)) {
             return true;
         }
         let asked = requests(pod);
         let claim = self.entries.iter_mut().find_map(|(claim, entry)| {
-            let has_taken = entry.is_coming()
+            let has_taken = entry.is_coming(BINDING)
                 && allows(pod, &entry.labels, &entry.taints)
                 && take(&mut entry.room, &asked);
             has_taken.then(|| claim.clone())
@@ -210,10 +213,11 @@ impl Entry {
         self.idle.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    fn is_coming(&self) -> bool {
+    /// It is on its way, or came so lately.
+    fn is_coming(&self, lately: Duration) -> bool {
         match self.instance.state {
             State::Booting => true,
-            State::Running => self.since.elapsed() < BINDING,
+            State::Running => self.since.elapsed() < lately,
             State::Ended { .. } => false,
         }
     }
@@ -268,5 +272,25 @@ mod tests {
         assert!(!fleet.nominate(&pod("third", None)));
         fleet.recount(&[bound, pod("second", Some(&node))], &catalog);
         assert!(!fleet.nominate(&pod("third", None)));
+    }
+
+    #[test]
+    fn no_second_machine_is_bought_for_a_pod_that_a_busy_scheduler_lets_wait() {
+        let offering = Offering::new("g4dn.xlarge", "us-east-1a", CapacityType::Spot);
+        let catalog = Catalog::default()
+            .instance_type("g4dn.xlarge", &[("nvidia.com/gpu", "2")])
+            .offer(offering, 0.16);
+        let (mut fleet, node) = fleet(&catalog);
+        let waits = pod("first", None);
+        fleet.recount(std::slice::from_ref(&waits), &catalog);
+        assert!(fleet.nominate(&waits));
+        let mut came = |ago| {
+            fleet.recount(std::slice::from_ref(&waits), &catalog);
+            let since = Instant::now().checked_sub(Duration::from_secs(ago)).unwrap();
+            fleet.of_node(&node).unwrap().since = since;
+            [fleet.nominate(&waits), fleet.nominate(&pod("other", None))]
+        };
+        assert_eq!(came(20), [true, false], "its own machine is still its own");
+        assert_eq!(came(61), [false, false]);
     }
 }

@@ -54,11 +54,15 @@ fn a_machine_that_never_comes_is_held_against_its_offering_once_however_often_it
     let mut story = Story::two_pools(1);
     story.world.stuck.insert(spot("a"));
     story.run(UP);
-    let late = at(story.second() + 700);
-    let mut snapshot = story.snapshot();
-    snapshot.seen.at = late;
-    let (first, memory) = plan(&story.policy, &snapshot, story.memory.clone());
-    let terminate = first.steps.iter().find(|step| step.action.kind() == "terminate").unwrap();
+    let (begins, mut snapshot, mut memory) =
+        (story.second(), story.snapshot(), story.memory.clone());
+    let look = |minute: i64| {
+        snapshot.seen.at = at(begins + 60 * minute);
+        let plan;
+        (plan, memory) = super::plan(&story.policy, &snapshot, std::mem::take(&mut memory));
+        plan.steps.into_iter().find(|step| step.action.kind() == "terminate")
+    };
+    let terminate = (1..20).find_map(look).unwrap();
     let marked = memory.marks.clone();
     assert_ne!(marked, story.memory.marks);
     let mut dropped = memory;
