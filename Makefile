@@ -22,8 +22,6 @@ demo: build ## Play a day of traffic on this machine, from zero replicas to zero
 	$(TARGET)/release/spotscale up --scenario day --report target/demo
 
 .PHONY: test
-# More tests at once than there are cores: most of them wait for a cluster to do something.
-test: export RUST_TEST_THREADS ?= $(shell echo $$(( 2 * $$(nproc) )))
 test: ## Get what the tests need and run them all; ARGS="--test keda x12" runs some
 	cargo build
 	parts=$$($(SETUP) runtime pictures python browser prometheus faketime cluster crds model --spotscale $(TARGET)/debug/spotscale)

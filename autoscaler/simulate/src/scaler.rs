@@ -138,7 +138,7 @@ mod tests {
         };
         assert_eq!([tick(0, 0, 0), tick(5, 0, 0)], [0, 0]);
         assert_eq!(tick(6, 1, 1), 1, "not only at the next poll");
-        let asleep = (7..400).find(|second| tick(*second, 1, 0) == 0).unwrap();
+        let asleep = (7..1000).find(|second| tick(*second, 1, 0) == 0).unwrap();
         let cooldown = Scaling::chart(0, 20).cooldown;
         let earliest = 7 + (policy.idle_after.0 + cooldown.0) / 1000;
         assert!((earliest..earliest + 30).contains(&asleep), "{asleep}");

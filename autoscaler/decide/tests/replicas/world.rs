@@ -37,7 +37,11 @@ impl World {
     pub(crate) fn new() -> Self {
         Self {
             now: Millis::from_secs(10_000),
-            policy: Policy { cold_start: Millis::from_secs(60), ..Policy::default() },
+            policy: Policy {
+                cold_start: Millis::from_secs(60),
+                idle_after: Millis::from_secs(60),
+                ..Policy::default()
+            },
             demand: Some(QUIET),
             signals: Signals::default(),
             memory: Memory::default(),
