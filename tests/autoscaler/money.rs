@@ -4,7 +4,7 @@
 
 mod clock;
 
-use std::{collections::BTreeMap, process::Command, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use kube::api::DeleteParams;
@@ -75,15 +75,6 @@ async fn by_rows(daemon: &Daemon) -> (Sum, BTreeMap<String, f64>) {
     (sum, parts)
 }
 
-/// What the real command tells of the same daemon.
-pub(crate) fn explained(daemon: &Daemon, what: &[&str]) -> String {
-    let url = format!("--url={}", daemon.process.url("admin"));
-    let command = Command::new(env!("CARGO_BIN_EXE_spotscale")).args(what).arg(url).output();
-    let output = command.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn scenario_i_the_ledger_is_right_through_a_restart_and_a_node_that_goes_unseen() {
     let ground = Ground::new("money", Duration::from_secs(1)).await;
@@ -133,8 +124,7 @@ async fn all_tell_the_same(ground: &Ground, daemon: &Daemon) {
     let by_hand = by_hand(&ground.provider.instances(), at);
     let (by_rows, parts) = by_rows(daemon).await;
     let cost: Value =
-        serde_json::from_str(&explained(daemon, &["explain", "cost", "--nodes", "--json"]))
-            .unwrap();
+        serde_json::from_str(&daemon.explained(&["explain", "cost", "--nodes", "--json"])).unwrap();
     let usd = |name: &str| cost[name].as_f64().unwrap() / 1e6;
     let by_command = Sum { spend: usd("spend"), refund: usd("refund") };
     for (name, sum) in [("rows", by_rows), ("command", by_command)] {
@@ -147,11 +137,11 @@ async fn all_tell_the_same(ground: &Ground, daemon: &Daemon) {
     assert_eq!(parts.len(), 2, "what served and what was idle: {parts:?}");
     assert!(cost["unpriced"].as_array().unwrap().is_empty());
     assert_eq!(cost["nodes"].as_array().unwrap().len(), ground.provider.instances().len());
-    let told = explained(daemon, &["explain", "cost"]);
+    let told = daemon.explained(&["explain", "cost"]);
     for part in ["Not billed of it: $0.0", "idle ", "Saved: ", "on demand, day and night since"] {
         assert!(told.contains(part), "{part}: {told}");
     }
-    let told = explained(daemon, &["explain", "plan"]);
+    let told = daemon.explained(&["explain", "plan"]);
     assert!(told.starts_with("This autoscaler leads."), "{told}");
     println!("by rows {by_rows:?}, by the command {by_command:?}");
 }

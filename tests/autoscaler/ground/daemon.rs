@@ -1,6 +1,6 @@
 //! The daemon as a process, behind a proxy of its own.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use serde_json::Value;
 use spotscale_test_cluster::{control_plane::ControlPlane, until};
@@ -97,6 +97,15 @@ impl Daemon {
     /// What it shows of itself; nothing before its first look.
     pub(crate) async fn state(&self) -> Value {
         self.process.page("/debug/plan").await
+    }
+
+    /// What the real command tells of it.
+    pub(crate) fn explained(&self, what: &[&str]) -> String {
+        let url = format!("--url={}", self.process.url("admin"));
+        let command = Command::new(env!("CARGO_BIN_EXE_spotscale")).args(what).arg(url).output();
+        let output = command.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Waits until it leads.

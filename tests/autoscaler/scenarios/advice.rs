@@ -11,10 +11,7 @@ use spotscale_test_cluster::{
 };
 
 use super::{SCOPE, Stage};
-use crate::{
-    ground::{proxy::Act, queue::NOTICE, usd_per_hour},
-    money::explained,
-};
+use crate::ground::{proxy::Act, queue::NOTICE, usd_per_hour};
 
 /// From a notice to the end, where nothing is done in between.
 const LEAD: Duration = Duration::from_secs(20);
@@ -123,7 +120,7 @@ async fn assert_cost(stage: &Stage, advised: &Instance) {
     for told in [told().await.unwrap(), by_rows] {
         assert!((told - by_hand).abs() < SECONDS * per_second, "{told}, by hand {by_hand}");
     }
-    let told = explained(daemon, &["explain", "cost", "--nodes"]);
+    let told = daemon.explained(&["explain", "cost", "--nodes"]);
     let sum = format!("False alarms: ${by_rows:.6} of it");
     assert!(told.contains(&sum) && told.contains("  left on advice at "), "{sum}: {told}");
     println!("a false alarm: by hand ${by_hand:.6}, by the daemon ${by_rows:.6}");
