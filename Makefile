@@ -23,10 +23,11 @@ demo: build ## Play a day of traffic on this machine, from zero replicas to zero
 
 .PHONY: test
 test: ## Get what the tests need and run them all; ARGS="--test keda x12" runs some
-	cargo build
+	cargo test --workspace --no-run $(ARGS)
 	parts=$$($(SETUP) runtime pictures python browser prometheus faketime cluster crds model --spotscale $(TARGET)/debug/spotscale)
 	eval "$$parts"
-	cargo test --workspace $(ARGS)
+	# They wait for each other's processes most of the time.
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test --workspace $(ARGS)
 
 .PHONY: lint
 lint: ## Formatting, clippy, documentation, source files that no module names
@@ -67,10 +68,11 @@ bench-scaler: ## Measure the scaler: 1,000 ScaledObjects, 800 calls/s, 1,000 pus
 	cargo bench -p spotscale-scaler --bench scaler
 
 .PHONY: bench-interruption
-bench-interruption: build ## Take machines away under load: requests lost, latency, replacement times; REQUESTS=1000000
-	parts=$$($(SETUP) runtime python cluster crds --spotscale $(TARGET)/release/spotscale)
+bench-interruption: ## Take machines away under load: requests lost, latency, replacement times; REQUESTS=1000000
+	cargo test --release --test autoscaler --no-run
+	parts=$$($(SETUP) runtime python cluster crds)
 	eval "$$parts"
-	SPOTSCALE_REQUESTS=$(or $(REQUESTS),1000000) cargo test --release --test autoscaler interruption:: -- --nocapture
+	SPOTSCALE_REQUESTS=$(or $(REQUESTS),1000000) cargo test --release --test autoscaler interruption:: -- --test-threads=1 --nocapture
 
 .PHONY: bench-plan
 bench-plan: ## Put the autoscaler on a cluster of 5,000 nodes and 50,000 pods: its ticks, its memory; NODES=5000

@@ -91,7 +91,7 @@ struct Stage {
 
 impl Stage {
     async fn new(name: &str, play: &Play) -> Self {
-        let ground = Ground::alone(name, BOOT).await;
+        let ground = Ground::new(name, BOOT).await;
         ground.model(play.pods).await;
         let queue = Queue::start().await;
         let flags = queue.flags();

@@ -23,7 +23,7 @@ pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(
 /// Three replicas of a model that costs little, next to nothing of which is arithmetic.
 fn values(folder: &Path) -> Value {
     json!({
-        "scaler": {}, "front": { "preStopSeconds": 3 },
+        "scaler": {}, "front": { "preStopSeconds": 5 },
         "model": {
             "minReplicas": 3, "maxReplicas": 4,
             "models": ["tiny=/models/logits.onnx"],

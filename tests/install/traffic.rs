@@ -1,4 +1,4 @@
-//! Requests without a pause, to the fronts that a load balancer would choose from, and which of them are lost.
+//! Requests at a steady rate, to the fronts that a load balancer would choose from, and which of them are lost.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,11 +19,13 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use spotscale_test_cluster::parts::part;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::install::Install;
 
-const CLIENTS: usize = 24;
+const CLIENTS: u32 = 24;
+/// So much that requests are under way at every moment, and so little that a hundred thousand last through many mishaps.
+const PER_SECOND: u32 = 700;
 /// For a busy machine. No test passes by waiting for it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -93,7 +95,10 @@ impl Traffic {
 
     /// One request after the other, each to the next front.
     async fn client(&self) {
+        let mut turns = interval(Duration::from_secs(1) * CLIENTS / PER_SECOND);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_over() {
+            turns.tick().await;
             let number = self.sent.fetch_add(1, Ordering::SeqCst);
             let answer = timeout(PATIENCE, self.classify(number)).await;
             let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));

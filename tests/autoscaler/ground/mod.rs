@@ -12,7 +12,6 @@ pub(crate) mod queue;
 pub(crate) mod sqs;
 
 use std::{
-    any::Any,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, LazyLock},
@@ -37,8 +36,9 @@ use spotscale_test_cluster::{
     provider::{Instance, Options, Provider},
     until,
 };
+use tokio::sync::RwLockReadGuard;
 
-use crate::world::{alone, is_ready, shared};
+use crate::world::{is_ready, shared};
 
 use self::{
     load::Target,
@@ -54,7 +54,7 @@ pub(crate) struct Ground {
     pub(crate) provider: Provider,
     pub(crate) folder: tempfile::TempDir,
     /// Its turn with the API server.
-    _turn: Box<dyn Any + Send>,
+    _turn: RwLockReadGuard<'static, ()>,
 }
 
 /// What there is, where, how and for how much an hour: what the file market tells the daemon, too.
@@ -69,21 +69,6 @@ impl Ground {
     /// With nothing on it.
     pub(crate) async fn new(name: &str, boot: Duration) -> Self {
         let (turn, cluster) = shared().await;
-        Self::with(Box::new(turn), cluster, name, boot).await
-    }
-
-    /// The same, for a test whose measurements the load of another would spoil.
-    pub(crate) async fn alone(name: &str, boot: Duration) -> Self {
-        let (turn, cluster) = alone().await;
-        Self::with(Box::new(turn), cluster, name, boot).await
-    }
-
-    async fn with(
-        turn: Box<dyn Any + Send>,
-        cluster: &'static TestCluster,
-        name: &str,
-        boot: Duration,
-    ) -> Self {
         let (client, namespace) = (cluster.client().await, cluster.namespace(name).await);
         let catalog = Catalog::default()
             .instance_type(TYPE, &[("cpu", "4"), ("memory", "16Gi"), ("nvidia.com/gpu", "1")]);
