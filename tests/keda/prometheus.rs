@@ -34,7 +34,7 @@ async fn outage((name, says, trouble): (&'static str, Says, Option<&'static str>
     let mut prometheus = Prometheus::start(SOUND).await;
     let flags = [prometheus.flag(), "--prometheus-interval=1s".to_owned()];
     let scaler = Scaler::start(&flags.each_ref().map(String::as_str)).await;
-    let trigger = Trigger::push(&scaler.grpc).asking(json!({ "gpuQuery": "gpu" }));
+    let trigger = Trigger::push(&scaler.grpc).asking(json!({ "gpuQuery": "gpu" })).holding();
     let cluster = TestCluster::shared();
     let (workload, demand) =
         Workload::scaled_under(cluster, name, &scaler, &trigger, (0, 6, 6)).await;
@@ -48,12 +48,12 @@ async fn outage((name, says, trouble): (&'static str, Says, Option<&'static str>
     // The last good reading counts for as long as it is fresh.
     scaler.until_told(namespace, "the gpu signal").await;
     demand.is(0, 3, 5);
-    // From stale to expired: in the end the scaler no longer gives the number, and KEDA and the HPA keep theirs.
+    // From stale to expired: in the end the scaler no longer gives the number, and KEDA keeps its own.
     let changes = workload.changes_in(Duration::from_secs(20)).await;
     assert!(changes.is_empty(), "{name}: {changes:?}");
     let told = scaler.until_told(namespace, "no shrink: the gpu signal has expired").await;
     assert_eq!(told["readings"][0]["trouble"]["kind"], json!(trouble), "{name}: {told:#}");
-    workload.until_condition("Ready", "False").await;
+    workload.until_condition("Fallback", "True").await;
 
     demand.is(1000, 3, 5);
     let took = workload.until_seen("more", |now| now > 5).await;

@@ -40,6 +40,14 @@ impl Trigger {
         self
     }
 
+    /// KEDA keeps the replicas that there are while the scaler does not know, as the chart has it.
+    pub(crate) fn holding(self) -> Self {
+        let behavior = "currentReplicas";
+        self.with(
+            json!({ "fallback": { "failureThreshold": 3, "replicas": 1, "behavior": behavior } }),
+        )
+    }
+
     pub(crate) fn asking(mut self, metadata: Value) -> Self {
         merge(&mut self.metadata, metadata);
         self

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, future::join_all};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, Client, ResourceExt as _,
@@ -179,6 +179,27 @@ impl Workload {
         assert!(!versions.is_empty(), "the watch has not begun");
         // The first is how it was before.
         versions.len() - 1
+    }
+
+    /// Asks for the metric as the HPA does, but all the time, and says how often.
+    pub(crate) async fn ask_for_metrics(&self, span: Duration) -> usize {
+        let metrics =
+            format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{}", self.namespace);
+        let names = self.status("ScaledObject").await["externalMetricNames"].clone();
+        let name = names[0].as_str().unwrap();
+        let url = format!("{metrics}/{name}?labelSelector=scaledobject.keda.sh%2Fname%3Dapp");
+        let ask = || async {
+            let request = http::Request::get(&url).body(Vec::new()).unwrap();
+            // That it answers with an error is why it is asked.
+            let _ = self.client.request_text(request).await;
+        };
+        let start = Instant::now();
+        let mut asked = 0;
+        while start.elapsed() < span {
+            join_all((0..4).map(|_| ask())).await;
+            asked += 4;
+        }
+        asked
     }
 
     /// Waits until that many replicas are asked for, and says how long it took.
