@@ -12,7 +12,7 @@ use spotscale_decide::{
     cluster::{CapacityType, Observation, Offering},
     ledger::{Baseline, FeedRow, Ledger, LifeLine, Reconciliation, Row, Totals},
     prices::{PriceBook, PriceChange},
-    units::{InstanceId, InstanceType, UsdPerHour},
+    units::{InstanceId, InstanceType, MicroUsd, UsdPerHour},
 };
 
 use crate::fates::{End, Fate};
@@ -30,9 +30,9 @@ pub struct Books {
     pub prices: PriceBook,
 }
 
-/// The accounts, of which whoever asks is told while the loop goes on. Never locked across a call.
+/// The money, of which whoever asks is told while the loop goes on. Never locked across a call.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<Mutex<Accounts>>);
+pub struct SharedBooks(Arc<Mutex<Accounts>>);
 
 pub(crate) struct Accounts {
     baseline: Baseline,
@@ -41,14 +41,15 @@ pub(crate) struct Accounts {
     book: PriceBook,
     /// What the market said last, so that it is entered once.
     entered: Option<Arc<PriceBook>>,
-    /// The moment up to which all is told; none while the ledger is not ours to tell of.
+    /// The moment up to which all is told; none while the ledger is not ours to tell of, or what it is held against is not
+    /// known.
     told_at: Option<Timestamp>,
 }
 
 // === impl Books ===
 
 impl Books {
-    /// The sums.
+    /// The sums. For a large cluster that is long work.
     pub fn totals(&self) -> Totals {
         self.ledger.totals(&self.baseline, &self.prices, self.at)
     }
@@ -69,9 +70,9 @@ impl Books {
     }
 }
 
-// === impl Shared ===
+// === impl SharedBooks ===
 
-impl Shared {
+impl SharedBooks {
     pub(crate) fn new(baseline: Baseline) -> Self {
         Self(Arc::new(Mutex::new(Accounts {
             baseline,
@@ -87,8 +88,8 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All that is known of the money; none while that is nothing.
-    pub(crate) fn books(&self) -> Option<Books> {
+    /// All that is known of the money; none while that is nothing, or may not be told.
+    pub fn read(&self) -> Option<Books> {
         let accounts = self.lock();
         Some(Books {
             at: accounts.told_at?,
@@ -124,7 +125,11 @@ impl Accounts {
 
     pub(crate) fn observe(&mut self, seen: &Observation) {
         self.ledger.observe(seen, &self.book);
-        self.told_at = Some(seen.at);
+    }
+
+    /// From now on all may be told up to a moment, or nothing.
+    pub(crate) fn tell(&mut self, up_to: Option<Timestamp>) {
+        self.told_at = up_to;
     }
 
     /// The machine types whose prices the ledger needs, each since when.
@@ -144,11 +149,6 @@ impl Accounts {
         }
     }
 
-    /// Another tells of the money, or may.
-    pub(crate) fn hush(&mut self) {
-        self.told_at = None;
-    }
-
     /// The prices in force of these types.
     pub(crate) fn prices_at(
         &self,
@@ -160,8 +160,8 @@ impl Accounts {
         wanted.filter_map(priced).collect()
     }
 
-    pub(crate) fn totals(&self, now: Timestamp) -> Totals {
-        self.ledger.totals(&self.baseline, &self.book, now)
+    pub(crate) fn spent_this_month(&self, now: Timestamp) -> MicroUsd {
+        self.ledger.spent_this_month(&self.book, now)
     }
 
     /// What must outlive us, for [`Accounts::resume`].

@@ -16,8 +16,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::at_work::AtWork;
 use crate::{
-    accounts::Shared,
-    admin,
+    accounts::SharedBooks,
+    admin::{self, Shown},
     cluster::Cluster,
     config::{Config, ConfigError},
     fates::Fates,
@@ -43,7 +43,7 @@ pub struct Daemon {
     notices: Option<Arc<dyn NoticeSource>>,
     fates: Option<Arc<dyn Fates>>,
     told: Option<Tell>,
-    accounts: Shared,
+    accounts: SharedBooks,
     states: watch::Sender<Option<Arc<State>>>,
     metrics: Metrics,
     registry: Arc<Registry>,
@@ -58,7 +58,7 @@ impl Daemon {
     ) -> Result<Self, ConfigError> {
         config.validate()?;
         let baseline = config.baseline(&config.machines(&BTreeMap::new()));
-        let accounts = Shared::new(baseline.ok_or(ConfigError::NoMachine)?);
+        let accounts = SharedBooks::new(baseline.ok_or(ConfigError::NoMachine)?);
         let (metrics, mut registry) = (Metrics::default(), Registry::default());
         metrics.register(&mut registry);
         Ok(Self {
@@ -114,9 +114,19 @@ impl Daemon {
         self.states.subscribe()
     }
 
+    /// The money, up to the last tick.
+    pub fn books(&self) -> SharedBooks {
+        self.accounts.clone()
+    }
+
     /// `/healthz`, `/readyz`, `/metrics`, `/debug/plan`, and of the money `/debug/ledger` and `/ledger.csv`.
     pub fn router(&self) -> Router {
-        admin::router(self.states(), self.accounts.clone(), Arc::clone(&self.registry))
+        admin::router(Shown {
+            states: self.states(),
+            books: self.books(),
+            metrics: self.metrics.clone(),
+            registry: Arc::clone(&self.registry),
+        })
     }
 
     /// Runs until `shutdown`, and then to the end of the step that is being done and of the last save. A cluster, a

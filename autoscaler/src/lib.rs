@@ -31,7 +31,7 @@ mod traffic;
 mod vault;
 
 pub use self::{
-    accounts::Books,
+    accounts::{Books, SharedBooks},
     calibration::{Calibration, CalibrationError, CalibrationTable},
     cluster::{Applied, Cluster, ClusterError, News},
     config::{Config, ConfigError, duration},

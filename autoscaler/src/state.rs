@@ -4,10 +4,7 @@ use std::{collections::VecDeque, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use spotscale_decide::{
-    ledger::Totals,
-    planner::{Action, Memory, Plan, Policy, Reason, Snapshot},
-};
+use spotscale_decide::planner::{Action, Memory, Plan, Policy, Reason, Snapshot};
 use tokio::sync::watch;
 
 /// The state after each tick; nothing before the first. Of a large cluster it is large: it is shared, and never copied.
@@ -28,8 +25,6 @@ pub struct State {
     pub plan: Plan,
     /// What is remembered for the next one.
     pub memory: Memory,
-    /// The money so far.
-    pub totals: Totals,
     /// The last decisions, oldest first; bounded.
     pub decisions: VecDeque<Decision>,
 }

@@ -192,7 +192,6 @@ fn state(role: Role) -> State {
             ..Plan::default()
         },
         memory: Memory::default(),
-        totals: spotscale_autoscaler::Totals::default(),
         decisions: [Decision { at: at(-1), action: cordon, reasons, outcome }].into(),
     }
 }

@@ -81,6 +81,7 @@ impl Local {
         rest.cluster(&cluster);
         let autoscaler = roles::autoscaler(&machine, &types)?;
         let autoscaler = Daemon::new(autoscaler, Arc::clone(&cluster) as _, Arc::new(market))?;
+        let books = autoscaler.books();
         let autoscaler = rest.autoscaler(autoscaler, listeners.autoscaler_admin);
 
         let max_replicas = machine.capacity.max_replicas;
@@ -100,6 +101,7 @@ impl Local {
         let observer = Observer {
             cluster,
             autoscaler,
+            books,
             progress: progress.subscribe(),
             front_admin,
             scaler_admin,

@@ -8,7 +8,7 @@ mod scaler;
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use spotscale_autoscaler::{Offering, Outcome, State, States};
+use spotscale_autoscaler::{Books, Offering, Outcome, SharedBooks, State, States};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval},
@@ -30,6 +30,7 @@ const DECISIONS_MAX: usize = 20;
 pub(crate) struct Observer {
     pub(crate) cluster: Arc<LocalCluster>,
     pub(crate) autoscaler: States,
+    pub(crate) books: SharedBooks,
     pub(crate) progress: watch::Receiver<Option<Progress>>,
     pub(crate) front_admin: SocketAddr,
     pub(crate) scaler_admin: SocketAddr,
@@ -100,7 +101,7 @@ impl Observer {
             replicas: self.cluster.pods(),
             nodes: self.nodes(state.as_deref()),
             latency_ms: memory.looks.latency_ms(),
-            money: state.as_deref().map(money).unwrap_or_default(),
+            money: self.books.read().as_ref().map(money).unwrap_or_default(),
             decisions: memory.decisions(state.as_deref()),
             ..self.fixed.first_view()
         }
@@ -158,8 +159,8 @@ impl Memory {
     }
 }
 
-fn money(state: &State) -> Money {
-    let totals = &state.totals;
+fn money(books: &Books) -> Money {
+    let totals = books.totals();
     Money {
         spend_usd: totals.spend.saturating_sub(totals.refund).as_usd(),
         baseline_usd: totals.baseline.as_usd(),

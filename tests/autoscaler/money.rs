@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use kube::api::DeleteParams;
 use rustix::process::Signal;
 use serde_json::Value;
+use spotscale_autoscaler::Totals;
 use spotscale_test_cluster::provider::{EndedBy, Instance, State};
 
 use crate::ground::{Ground, daemon::Daemon, usd_per_hour};
@@ -48,9 +49,8 @@ fn by_hand(machines: &[Instance], at: Timestamp) -> Sum {
     sum
 }
 
-fn by_daemon(state: &Value) -> Sum {
-    let usd = |name: &str| state["totals"][name].as_f64().unwrap() / 1e6;
-    Sum { spend: usd("spend"), refund: usd("refund") }
+fn by_daemon(totals: &Totals) -> Sum {
+    Sum { spend: totals.spend.as_usd(), refund: totals.refund.as_usd() }
 }
 
 /// The sums of the rows, by the names of their columns, and the parts of idle time and of the workload.
@@ -96,19 +96,18 @@ async fn scenario_i_the_ledger_is_right_through_a_restart_and_a_node_that_goes_u
     daemon.leads().await;
     ground.interrupt(&taken.node, Duration::from_secs(15)).await;
     let is_right = || async {
-        let state = daemon.state().await;
-        let at: Timestamp = serde_json::from_value(state["snapshot"]["seen"]["at"].clone())?;
+        let books = daemon.books().await?;
+        let (at, totals) = (books.at, books.totals());
         let machines = ground.provider.instances();
         let oldest = machines.iter().map(|machine| machine.launched).min().unwrap();
-        let (by_hand, by_daemon) = (by_hand(&machines, at), by_daemon(&state));
+        let (by_hand, by_daemon) = (by_hand(&machines, at), by_daemon(&totals));
         let is_equal = |one: f64, other: f64| (one - other).abs() <= EPSILON;
         anyhow::ensure!(
             oldest.duration_until(at).as_secs_f64() > BILLED_MIN + 5.0
                 && by_hand.refund > 0.0
                 && is_equal(by_hand.spend, by_daemon.spend)
                 && is_equal(by_hand.refund, by_daemon.refund),
-            "by hand {by_hand:?}, by the daemon {by_daemon:?}: {machines:#?}, {:#}",
-            state["totals"]
+            "by hand {by_hand:?}, by the daemon {by_daemon:?}: {machines:#?}, {totals:#?}"
         );
         println!("by hand {by_hand:?}, by the daemon {by_daemon:?}");
         Ok(true)

@@ -20,8 +20,9 @@ mod settled;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
+use foldhash::fast::RandomState;
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
@@ -92,9 +93,6 @@ pub struct Totals {
     pub spend: MicroUsd,
     /// What the provider does not bill, because it took spot nodes in their first hour.
     pub refund: MicroUsd,
-    /// What was spent since the month began, in UTC, refunds taken off.
-    #[serde(default)]
-    pub spent_this_month: MicroUsd,
     /// What of the spend is of nodes that were left on mere advice, from then to their end: see [`LeftOnAdvice`].
     #[serde(default)]
     pub on_advice: MicroUsd,
@@ -157,7 +155,7 @@ impl Ledger {
     }
 
     fn end_absent(&mut self, seen: &Observation) {
-        let listed: BTreeSet<_> =
+        let listed: HashSet<_, RandomState> =
             seen.nodes.iter().map(|node| (&node.name, node.launched_at)).collect();
         let listed_at = self.observed_at.unwrap_or(seen.at);
         for (key, life) in &mut self.lives {
@@ -183,10 +181,8 @@ impl Ledger {
     fn begin_month(&mut self, prices: &PriceBook, now: Timestamp) {
         let begins = month_of(now);
         if self.month.is_none_or(|month| month.begins != begins) {
-            let lives = self.lives.values().filter(|life| !life.is_free());
-            let before = lives.filter_map(|life| life.bill_before(prices, begins, now));
-            let before: Exact = before.map(|bill| bill.spend()).sum();
-            self.month = Some(Month { begins, before: before + self.settled.net() });
+            let before = self.net(|life| life.net(prices, life.billed_until(now).min(begins)));
+            self.month = Some(Month { begins, before });
         }
     }
 
@@ -214,6 +210,19 @@ impl Ledger {
         settled.roll_up(if steady { first_told(now) } else { Date::MIN });
     }
 
+    /// What is billed of everything, if this is of each life.
+    fn net(&self, of: impl Fn(&Life) -> Exact) -> Exact {
+        self.settled.net() + self.lives.values().map(of).sum()
+    }
+
+    /// What was spent since the month began, in UTC, refunds taken off. Quick, unlike [`Self::totals`]: it is asked for at
+    /// every look.
+    pub fn spent_this_month(&self, prices: &PriceBook, now: Timestamp) -> MicroUsd {
+        let net = self.net(|life| life.net(prices, life.billed_until(now)));
+        let before = self.month.map_or_else(Exact::default, |month| month.before);
+        net.less(before).rounded()
+    }
+
     /// Every life, and what it comes to.
     fn bills(&self, prices: &PriceBook, now: Timestamp) -> Vec<(&LifeKey, &Life, Option<Bill>)> {
         self.lives.iter().map(|(key, life)| (key, life, life.bill(prices, now))).collect()
@@ -221,18 +230,9 @@ impl Ledger {
 
     /// The sums up to a moment.
     pub fn totals(&self, baseline: &Baseline, prices: &PriceBook, now: Timestamp) -> Totals {
-        let Sums { lines, net, unpriced } = self.sums(prices, now);
-        let before = self.month.map_or_else(Exact::default, |month| month.before);
-        let spent_this_month = net.less(before).rounded();
+        let Sums { lines, unpriced } = self.sums(prices, now);
         let (baseline, baseline_is) = self.baseline(baseline, prices, now);
-        let mut totals = Totals {
-            spent_this_month,
-            baseline,
-            baseline_is,
-            lines,
-            unpriced,
-            ..Totals::default()
-        };
+        let mut totals = Totals { baseline, baseline_is, lines, unpriced, ..Totals::default() };
         for line in &totals.lines {
             totals.spend = totals.spend.saturating_add(line.spend);
             totals.refund = totals.refund.saturating_add(line.refund);

@@ -53,8 +53,8 @@ impl Autoscaler {
         self.look_at = LOOKS_EVERY.saturating_add(now);
         self.ledger.observe(&cluster.shown.seen, cluster.book());
         if self.policy.budget != Budget::default() {
-            let totals = self.ledger.totals(&self.baseline, cluster.book(), at);
-            cluster.shown.spent_this_month = Some(totals.spent_this_month);
+            let spent = self.ledger.spent_this_month(cluster.book(), at);
+            cluster.shown.spent_this_month = Some(spent);
         }
         let age = self.priced_at.map(|priced| now.saturating_sub(priced));
         cluster.shown.price_age_ms = age;

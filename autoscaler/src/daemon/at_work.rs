@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use spotscale_decide::{
     cluster::Observation,
-    ledger::Totals,
     planner::{Plan, Snapshot},
-    units::Millis,
+    units::{MicroUsd, Millis},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -101,8 +100,8 @@ impl AtWork {
         let is_sized = self.size(&quoted, &mut seen);
         let term = self.enter_term().await;
         let counts = self.config.dry_run || term.is_some_and(|term| self.keeper.has(term));
-        let totals = self.bookkeeping.account(&seen, counts);
-        let snapshot = self.snapshot(seen, &quoted, totals.as_ref());
+        let spent_this_month = self.bookkeeping.account(&seen, counts, is_sized);
+        let snapshot = self.snapshot(seen, &quoted, spent_this_month);
         let plan = self.judgement.plan(&snapshot);
         let plan_ms = laps.lap_ms();
         let report = self.carry_out(&snapshot, &plan, term).await;
@@ -112,9 +111,7 @@ impl AtWork {
             self.save(&snapshot.seen);
         }
         let pause = self.pause(snapshot.seen.at, &plan);
-        // A baseline of too many machines would stay in the sums for ever.
-        let totals = totals.filter(|_| is_sized).unwrap_or_default();
-        self.publish(snapshot, plan, (term, totals));
+        self.publish(snapshot, plan, term);
         self.metrics.tick_took(laps.total());
         debug!(look_ms, plan_ms, act_ms, show_ms = laps.lap_ms(), "a tick");
         pause
@@ -147,12 +144,17 @@ impl AtWork {
         Some(term)
     }
 
-    fn snapshot(&self, seen: Observation, quoted: &Quoted, totals: Option<&Totals>) -> Snapshot {
+    fn snapshot(
+        &self,
+        seen: Observation,
+        quoted: &Quoted,
+        spent_this_month: Option<MicroUsd>,
+    ) -> Snapshot {
         let is_for_sale = |it: &_| self.judgement.policy().offers.machine(it).is_some();
         Snapshot {
             prices: self.bookkeeping.prices(&seen, is_for_sale),
             price_age_ms: quoted.age_ms(),
-            spent_this_month: totals.map(|totals| totals.spent_this_month),
+            spent_this_month,
             traffic: self.counts.as_ref().and_then(Counts::now),
             seen,
         }
@@ -188,7 +190,7 @@ impl AtWork {
         until.clamp(PAUSE_MIN.min(self.config.tick), self.config.tick)
     }
 
-    fn publish(&self, snapshot: Snapshot, plan: Plan, (term, totals): (Option<u64>, Totals)) {
+    fn publish(&self, snapshot: Snapshot, plan: Plan, term: Option<u64>) {
         let role = match term {
             Some(_) => Role::Leader,
             None if self.config.dry_run => Role::DryRun,
@@ -196,7 +198,6 @@ impl AtWork {
         };
         let state = State {
             role,
-            totals,
             policy: self.judgement.policy().clone(),
             memory_before: self.judgement.memory_before().clone(),
             snapshot,

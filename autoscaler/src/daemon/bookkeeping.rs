@@ -9,13 +9,13 @@ use std::{
 use jiff::Timestamp;
 use spotscale_decide::{
     cluster::{Observation, Offering},
-    ledger::{Baseline, Ledger, Totals},
+    ledger::{Baseline, Ledger},
     prices::PriceBook,
-    units::{InstanceType, UsdPerHour},
+    units::{InstanceType, MicroUsd, UsdPerHour},
 };
 
 use crate::{
-    accounts::Shared,
+    accounts::SharedBooks,
     inquiry::Inquiry,
     quotes::{Quoted, Quotes},
 };
@@ -24,7 +24,7 @@ use crate::{
 const FIRST_PRICES: Duration = Duration::from_secs(1);
 
 pub(super) struct Bookkeeping {
-    accounts: Shared,
+    accounts: SharedBooks,
     quotes: Quotes,
     inquiry: Option<Inquiry>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Bookkeeping {
 // === impl Bookkeeping ===
 
 impl Bookkeeping {
-    pub(super) fn new(accounts: Shared, quotes: Quotes, inquiry: Option<Inquiry>) -> Self {
+    pub(super) fn new(accounts: SharedBooks, quotes: Quotes, inquiry: Option<Inquiry>) -> Self {
         Self { accounts, quotes, inquiry }
     }
 
@@ -53,9 +53,15 @@ impl Bookkeeping {
         self.accounts.lock().resume(ledger, prices);
     }
 
-    /// Enters what was seen, and what was learned of machines that are gone, and asks for what is missing; the sums. Nothing
-    /// of that where the ledger is not ours.
-    pub(super) fn account(&mut self, seen: &Observation, is_ours: bool) -> Option<Totals> {
+    /// Enters what was seen, and what was learned of machines that are gone, and asks for what is missing; what was spent
+    /// this month. Nothing of that where the ledger is not ours. A baseline of too many machines would stay in the metrics
+    /// for ever: nothing is told before machines are sized.
+    pub(super) fn account(
+        &mut self,
+        seen: &Observation,
+        is_ours: bool,
+        is_sized: bool,
+    ) -> Option<MicroUsd> {
         let mut accounts = self.accounts.lock();
         let learned = self.inquiry.as_mut().map(Inquiry::learned).unwrap_or_default();
         if is_ours {
@@ -64,13 +70,12 @@ impl Bookkeeping {
                 accounts.learn(fate);
             }
             self.quotes.need(accounts.types_since());
-        } else {
-            accounts.hush();
         }
+        accounts.tell((is_ours && is_sized).then_some(seen.at));
         if let Some(inquiry) = &self.inquiry {
             inquiry.ask(accounts.open_ends().filter(|_| is_ours));
         }
-        is_ours.then(|| accounts.totals(seen.at))
+        is_ours.then(|| accounts.spent_this_month(seen.at))
     }
 
     /// The prices of what is for sale and of what is there. That of anything else would be old, and nobody's.

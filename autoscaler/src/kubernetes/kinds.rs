@@ -11,7 +11,7 @@ use kube::Resource;
 use serde::{Deserialize, de::DeserializeOwned};
 use spotscale_decide::disruption::INTERRUPTION_TAINT;
 
-use super::{metadata::Metadata, names};
+use super::{metadata::Metadata, names, pod_names::PodNames};
 
 /// A part of an object.
 pub(super) trait Part:
@@ -76,7 +76,9 @@ kind!(Node: "" / "v1", "nodes", NodeSpec, NodeStatus, |node| {
 });
 kind!(Pod: "" / "v1", "pods", PodSpec, PodStatus, |pod| {
     let labels = pod.metadata.labels.take();
-    pod.spec.template_hash = labels.and_then(|mut labels| labels.remove(names::TEMPLATE_HASH));
+    let hash = labels.as_ref().and_then(|labels| labels.get(names::TEMPLATE_HASH));
+    let node = pod.spec.node_name.take();
+    pod.spec.names = PodNames::of(&pod.metadata, hash.map(String::as_str), node.as_deref());
     keep(&mut pod.status.conditions, |condition| condition.r#type == "Ready");
     keep(&mut pod.spec.tolerations, Toleration::covers_ours);
 });
@@ -124,12 +126,12 @@ pub(super) struct Condition {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct PodSpec {
-    pub(super) node_name: Option<String>,
+    /// As it is read; afterwards it is among the names.
+    node_name: Option<String>,
     pub(super) termination_grace_period_seconds: Option<u64>,
     pub(super) tolerations: Vec<Toleration>,
-    /// Of all labels the only one that is read: a map takes half a kilobyte for it.
     #[serde(skip)]
-    pub(super) template_hash: Option<String>,
+    pub(super) names: PodNames,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

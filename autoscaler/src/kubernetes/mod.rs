@@ -27,6 +27,7 @@ mod metrics;
 mod names;
 mod notices;
 mod past;
+mod pod_names;
 mod rights;
 mod vault;
 mod view;

@@ -53,6 +53,14 @@ impl Past {
             self.lives.insert(key(node).to_owned(), life);
         }
         self.ended.extend(before.into_values().map(|life| (seen.at, life.end(seen.at))));
+        if !self.ended.is_empty() {
+            self.forget_ended(seen.at);
+        }
+        seen.nodes.extend(self.ended.iter().map(|(_, node)| node.clone()));
+    }
+
+    /// Those that are there again, or were told for long enough.
+    fn forget_ended(&mut self, now: Timestamp) {
         let lives = &self.lives;
         let listed: BTreeSet<_> =
             lives.values().map(|life| (&life.node.name, life.node.launched_at)).collect();
@@ -61,10 +69,9 @@ impl Past {
             let same = lives.get(key(node)).is_some_and(|l| l.node.launched_at == node.launched_at);
             let is_back = same || listed.contains(&(&node.name, node.launched_at));
             // Told by a clock that was set back since, it was told wrong.
-            let told_for = seen.at.duration_since(*told_at);
+            let told_for = now.duration_since(*told_at);
             !is_back && (-SET_BACK..TOLD_FOR).contains(&told_for)
         });
-        seen.nodes.extend(self.ended.iter().map(|(_, node)| node.clone()));
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
 use kube::{ResourceExt as _, core::Selector};
 use spotscale_decide::{
@@ -102,14 +103,14 @@ impl View<'_> {
 
     fn see_nodes(&self, pools: &[Pool], seen: &mut Seen) {
         let claims = || self.claims.iter().map(Arc::as_ref);
-        let by_node: HashMap<&str, &Object<NodeClaim>> = claims()
+        let by_node: HashMap<&str, &Object<NodeClaim>, RandomState> = claims()
             .filter_map(|claim| Some((claim.status.node_name.as_deref()?, claim)))
             .collect();
         // A Node is there before its NodeClaim names it. Until then they have the machine in common, which is one.
-        let by_machine: HashMap<&str, &Object<NodeClaim>> = claims()
+        let by_machine: HashMap<&str, &Object<NodeClaim>, RandomState> = claims()
             .filter_map(|claim| Some((claim.status.provider_id.as_deref()?, claim)))
             .collect();
-        let mut joined = HashSet::new();
+        let mut joined = HashSet::<_, RandomState>::default();
         for node in &self.nodes {
             let machine = node.spec.provider_id.as_deref().unwrap_or_default();
             joined.insert(machine);
@@ -135,35 +136,27 @@ impl View<'_> {
     }
 
     fn see_pods(&self, seen: &mut Seen) {
-        let named = self.nodes.iter().filter_map(|node| {
-            let name = node.metadata.name.as_deref()?;
-            Some((name, name.parse().ok()?))
-        });
-        let mut placement = Placement { nodes: named.collect(), ..Placement::default() };
         let observation = &mut seen.observation;
-        for deployment in &self.deployments {
-            let named =
-                deployment.metadata.namespace.as_deref().zip(deployment.metadata.name.as_deref());
-            if let Some((key, workload)) = named.zip(mapping::workload(deployment)) {
-                placement.workloads.insert(key, workload.name.clone());
-                observation.workloads.push(workload);
-            }
-        }
+        let workloads = self.deployments.iter().filter_map(|one| mapping::workload(one));
+        observation.workloads = workloads.collect();
+        let placement = Placement {
+            nodes: self.nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect(),
+            workloads: observation.workloads.iter().map(|one| one.name.clone()).collect(),
+        };
         let mapped =
             self.pods.iter().filter_map(|pod| mapping::pod(pod, &placement, observation.at));
         observation.pods = mapped.collect();
-        add_gone(&placement.workloads.into_values().collect(), observation);
+        add_gone(&placement.workloads, observation);
     }
 }
 
 /// Released pods whose Deployment is gone belong to a workload that wants none.
-fn add_gone(known: &BTreeSet<WorkloadName>, observation: &mut Observation) {
+fn add_gone(known: &HashSet<WorkloadName, RandomState>, observation: &mut Observation) {
     let of_pods = observation.pods.iter().filter(|pod| pod.surged);
-    let of_pods: BTreeSet<_> = of_pods.filter_map(|pod| pod.workload.clone()).collect();
-    let gone = of_pods.difference(known);
-    observation
-        .workloads
-        .extend(gone.map(|name| Workload { name: name.clone(), replicas_wanted: Replicas::ZERO }));
+    let of_pods = of_pods.filter_map(|pod| pod.workload.as_ref());
+    let gone: BTreeSet<_> = of_pods.filter(|name| !known.contains(*name)).cloned().collect();
+    let gone = gone.into_iter().map(|name| Workload { name, replicas_wanted: Replicas::ZERO });
+    observation.workloads.extend(gone);
 }
 
 impl Seen {

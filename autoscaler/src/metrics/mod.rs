@@ -17,6 +17,7 @@ use prometheus_client::{
 };
 use spotscale_decide::{
     cluster::Notice,
+    ledger::Totals,
     planner::{Plan, Reason},
 };
 
@@ -138,8 +139,6 @@ impl Metrics {
         }
         if now.role == Role::Standby {
             self.money.hush();
-        } else {
-            self.money.count(&now.totals);
         }
         for Notice { node, kind } in &now.plan.noticed {
             let node = now.snapshot.seen.nodes.iter().find(|known| &known.name == node);
@@ -151,6 +150,11 @@ impl Metrics {
             before.into_iter().flat_map(|before| &before.plan.refused).collect();
         let new = now.plan.refused.iter().filter(|reason| !known.contains(reason));
         planned(&now.plan).chain(new).for_each(|reason| self.reason(reason.kind()));
+    }
+
+    /// Counts the money up to these sums.
+    pub(crate) fn money(&self, totals: &Totals) {
+        self.money.count(totals);
     }
 
     fn reason(&self, reason: &'static str) {

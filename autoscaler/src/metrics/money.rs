@@ -64,7 +64,7 @@ impl Money {
         registry.register_with_unit("spotscale_refund", help, usd(), self.refund.clone());
         let help = "The part of the spend while no pod of a workload was ready on the node";
         registry.register_with_unit("spotscale_idle", help, usd(), self.idle.clone());
-        let help = "What the all-on-demand fleet would have cost; /debug/plan says what it is";
+        let help = "What the all-on-demand fleet would have cost; `spotscale explain cost` says what it is";
         registry.register_with_unit("spotscale_baseline", help, usd(), self.baseline.clone());
         let help = "Nodes without any known price: their cost is in no sum";
         registry.register("spotscale_unpriced_nodes", help, self.unpriced.clone());

@@ -69,17 +69,18 @@ async fn money_is_right_to_the_cent_with_a_kill_in_the_middle() {
     // While nobody looks the price doubles, and time passes.
     tokio::time::sleep(Duration::from_millis(109_995)).await;
     let second = Running::with(&cluster, kept_in(&vault));
-    let state = second.after(0).await;
-    assert_eq!(state.totals.spend, MicroUsd(10_000 + 10_000), "100 s at 0.36 and 50 s at 0.72");
-    assert_eq!(state.totals.baseline, MicroUsd(150_000), "the baseline begins with the ledger");
+    second.after(0).await;
+    assert_eq!(second.totals().spend, MicroUsd(10_000 + 10_000), "100 s at 0.36 and 50 s at 0.72");
+    assert_eq!(second.totals().baseline, MicroUsd(150_000), "the baseline begins with the ledger");
     // What has ended is known only from the vault.
     cluster.wants(0);
-    let spent = second.after(70).await.totals.spend;
+    second.after(70).await;
+    let spent = second.totals().spend;
     second.shutdown.cancel();
     second.task.await.unwrap();
     let third = Running::with(&cluster, kept_in(&vault));
-    let state = third.after(5).await;
-    assert_eq!(state.totals.spend, spent);
+    third.after(5).await;
+    assert_eq!(third.totals().spend, spent);
     let metrics = third.get("/metrics").await;
     let lines = metrics.lines().filter(|line| line.starts_with("spotscale_spend_usd_total{"));
     let counted: f64 =
@@ -98,9 +99,10 @@ async fn a_market_that_forgets_does_not_change_what_was_paid() {
     let playback = Playback { starts_at: cluster.now(), speed: 1 };
     let forgetful = FileMarket::parse(&SERIES.replace("0.36", "0.90"), playback).unwrap();
     let with = With { market: Some(Arc::new(forgetful)), ..kept_in(&vault) };
-    let state = Running::with(&cluster, with).after(10).await;
+    let second = Running::with(&cluster, with);
+    second.after(10).await;
     // 90.005 s at 0.36 and 10 s at 0.90.
-    assert_eq!(state.totals.spend, MicroUsd(11_501));
+    assert_eq!(second.totals().spend, MicroUsd(11_501));
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +121,8 @@ async fn state_that_cannot_be_read_is_kept_aside_and_told() {
 async fn a_vault_out_of_reach_is_neither_waited_for_nor_overwritten() {
     let (cluster, vault) = (ScriptedCluster::new(1), Arc::new(SharedVault::default()));
     let first = Running::with(&cluster, kept_in(&vault));
-    let paid = first.after(100).await.totals.spend;
+    first.after(100).await;
+    let paid = first.totals().spend;
     first.kill().await;
     vault.breaks(true);
     let saves = vault.saves();
@@ -132,7 +135,7 @@ async fn a_vault_out_of_reach_is_neither_waited_for_nor_overwritten() {
     let state = second.after(30).await;
     assert!(state.snapshot.spent_this_month > Some(paid));
     assert!(vault.saves() > saves);
-    assert!(state.totals.spend > paid, "{:?}", state.totals);
+    assert!(second.totals().spend > paid, "{:?}", second.totals());
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,9 +162,9 @@ async fn of_two_daemons_one_acts_and_the_other_goes_on_where_it_was() {
     one.after(5).await;
     assert_eq!(cluster.applied(), ["launch"], "nobody leads, nobody acts");
     gate.turn(Some(1));
-    let state = two.after(UP + 5).await;
+    two.after(UP + 5).await;
     assert_eq!(cluster.applied()[1..], ["cordon", "surge", "launch", "evict"]);
-    assert!(state.totals.spend > MicroUsd::ZERO);
+    assert!(two.totals().spend > MicroUsd::ZERO);
     assert_eq!(one.after(0).await.role, Role::Standby);
     assert!(!one.get("/metrics").await.contains("spotscale_spend_usd_total{"));
 }

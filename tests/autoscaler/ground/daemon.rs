@@ -3,6 +3,7 @@
 use std::{path::Path, process::Command};
 
 use serde_json::Value;
+use spotscale_autoscaler::Books;
 use spotscale_test_cluster::{control_plane::ControlPlane, until};
 
 use super::{
@@ -97,6 +98,11 @@ impl Daemon {
     /// What it shows of itself; nothing before its first look.
     pub(crate) async fn state(&self) -> Value {
         self.process.page("/debug/plan").await
+    }
+
+    /// The money, as it tells all of it.
+    pub(crate) async fn books(&self) -> anyhow::Result<Books> {
+        Ok(serde_json::from_str(&self.process.text("/debug/ledger").await)?)
     }
 
     /// What the real command tells of it.

@@ -88,9 +88,8 @@ impl<'a> Case<'a> {
 
     /// The sums, and up to when.
     async fn told(&self) -> anyhow::Result<(Timestamp, Sum)> {
-        let state = self.daemon.state().await;
-        let at = serde_json::from_value(state["snapshot"]["seen"]["at"].clone())?;
-        Ok((at, by_daemon(&state)))
+        let books = self.daemon.books().await?;
+        Ok((books.at, by_daemon(&books.totals())))
     }
 
     async fn ends(&self, machine: &Instance) {

@@ -95,8 +95,8 @@ async fn assert_cost(stage: &Stage, advised: &Instance) {
     let (ground, daemon) = (&stage.ground, &stage.daemon);
     let is_ended = || async { Ok(!ground.provider.instance(&advised.node).unwrap().is_there()) };
     ground.until("the machine to be given back", is_ended).await;
-    let told = || async { daemon.state().await["totals"]["on_advice"].as_f64().map(|it| it / 1e6) };
-    let is_told = || async { Ok(told().await.is_some_and(|usd| usd > 0.0)) };
+    let told = || async { anyhow::Ok(daemon.books().await?.totals().on_advice.as_usd()) };
+    let is_told = || async { Ok(told().await? > 0.0) };
     ground.until("the false alarm to be told", is_told).await;
     let State::Ended { at: ended, .. } = ground.provider.instance(&advised.node).unwrap().state
     else {

@@ -1,24 +1,29 @@
 //! One observation, indexed: what a plan asks of it again and again costs no walk over all of it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 
 use super::{Node, NoticeKind, Observation, Pod, PodPhase};
 use crate::units::{NodeName, WorkloadName};
+
+/// Asked for every pod of a large cluster at every tick.
+type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// The nodes and pods of an observation by name.
 pub struct Index<'a> {
     /// What is indexed.
     pub seen: &'a Observation,
-    nodes: BTreeMap<&'a NodeName, &'a Node>,
-    pods: BTreeMap<&'a NodeName, Vec<&'a Pod>>,
-    notices: BTreeMap<&'a NodeName, Vec<NoticeKind>>,
-    ready: BTreeMap<&'a WorkloadName, u32>,
+    nodes: Map<&'a NodeName, &'a Node>,
+    pods: Map<&'a NodeName, Vec<&'a Pod>>,
+    notices: Map<&'a NodeName, Vec<NoticeKind>>,
+    ready: Map<&'a WorkloadName, u32>,
 }
 
 impl<'a> Index<'a> {
     /// Walks over the observation once.
     pub fn of(seen: &'a Observation) -> Self {
-        let mut nodes = BTreeMap::new();
+        let mut nodes = Map::default();
         for node in &seen.nodes {
             let listed = nodes.entry(&node.name).or_insert(node);
             // A name may be used again while the node that had it is still listed with its end.
@@ -26,7 +31,7 @@ impl<'a> Index<'a> {
                 *listed = node;
             }
         }
-        let (mut pods, mut ready) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::new());
+        let (mut pods, mut ready) = (Map::<_, Vec<_>>::default(), Map::default());
         for pod in &seen.pods {
             if let Some(node) = &pod.node {
                 pods.entry(node).or_default().push(pod);
@@ -35,7 +40,7 @@ impl<'a> Index<'a> {
                 *ready.entry(workload).or_default() += 1;
             }
         }
-        let mut notices = BTreeMap::<_, Vec<_>>::new();
+        let mut notices = Map::<_, Vec<_>>::default();
         for notice in &seen.notices {
             notices.entry(&notice.node).or_default().push(notice.kind);
         }

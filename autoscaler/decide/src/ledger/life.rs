@@ -119,7 +119,7 @@ impl Life {
 
     /// Takes note of whose pods serve there.
     pub(super) fn see_pods(&mut self, node: &Node, index: &Index<'_>) {
-        self.occupancy.note(index.seen.at, serving(index, node));
+        self.occupancy.note(index.seen.at, &serving(index, node));
     }
 
     /// Takes note of whether it is on its way out, and whether it is closed on mere advice. Advice that is not followed
@@ -171,14 +171,11 @@ impl Life {
         self.bill_until(prices, self.billed_until(now))
     }
 
-    /// What of that was before a moment.
-    pub(super) fn bill_before(
-        &self,
-        prices: &PriceBook,
-        at: Timestamp,
-        now: Timestamp,
-    ) -> Option<Bill> {
-        self.bill_until(prices, self.billed_until(now).min(at))
+    /// What is billed of it up to a moment, without what is among the sums already. It is that of the bill, less a refund,
+    /// whoever it was spent for.
+    pub(super) fn net(&self, prices: &PriceBook, until: Timestamp) -> Exact {
+        let stretches = prices.stretches(&self.offering, self.unsettled_from(), until);
+        if self.is_free() { Exact::default() } else { stretches.map(Exact::of).sum() }
     }
 
     fn bill_until(&self, prices: &PriceBook, until: Timestamp) -> Option<Bill> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Ledger,
-    exact::{Exact, Rounding},
+    exact::Rounding,
     life::{Life, LifeKey},
     settled::{Account, Sum},
 };
@@ -114,8 +114,6 @@ type Payer<'a> = (Option<&'a PoolName>, &'a Offering, Option<&'a WorkloadName>);
 pub(super) struct Sums {
     /// Rounded so that they add up.
     pub(super) lines: Vec<SpendLine>,
-    /// What was billed of them, to the last fraction.
-    pub(super) net: Exact,
     /// The nodes without a price.
     pub(super) unpriced: Vec<NodeName>,
 }
@@ -139,7 +137,6 @@ impl Ledger {
                 sums.entry(payer).or_default().add(Sum::of(usage, life.is_free()));
             }
         }
-        let net = sums.values().map(Sum::net).sum();
         let [mut spend, mut refund, mut on_advice] = [(); 3].map(|()| Rounding::default());
         let lines = sums.into_iter().map(|((pool, offering, workload), sum)| SpendLine {
             pool: pool.cloned(),
@@ -149,7 +146,7 @@ impl Ledger {
             refund: refund.next(sum.refund),
             on_advice: on_advice.next(sum.usage.on_advice),
         });
-        Sums { lines: lines.collect(), net, unpriced }
+        Sums { lines: lines.collect(), unpriced }
     }
 }
 

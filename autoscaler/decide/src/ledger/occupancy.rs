@@ -1,13 +1,13 @@
 //! Whose pods served on a node, and since when.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter::repeat_n};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     cluster::{Index, Node, PodPhase},
-    units::{NodeName, WorkloadName},
+    units::WorkloadName,
 };
 
 pub(super) type Serving = BTreeMap<WorkloadName, u32>;
@@ -24,15 +24,20 @@ struct Change {
 }
 
 impl Occupancy {
-    /// Enters what is seen at a moment that is not before the last that was entered.
-    pub(super) fn note(&mut self, at: Timestamp, serving: Serving) {
+    /// Enters whose pods are seen to serve, in order, at a moment that is not before the last that was entered.
+    pub(super) fn note(&mut self, at: Timestamp, pods: &[&WorkloadName]) {
         let last = self.0.last();
-        let known = last.map_or(serving.is_empty(), |last| last.serving == serving);
-        if known || last.is_some_and(|last| last.at > at) {
+        let noted = last.into_iter().flat_map(|last| &last.serving);
+        let noted = noted.flat_map(|(workload, count)| repeat_n(workload, *count as usize));
+        if noted.eq(pods.iter().copied()) || last.is_some_and(|last| last.at > at) {
             return;
         }
         if last.is_some_and(|last| last.at == at) {
             self.0.pop();
+        }
+        let mut serving = Serving::new();
+        for workload in pods {
+            *serving.entry(WorkloadName::clone(workload)).or_default() += 1;
         }
         self.0.push(Change { at, serving });
     }
@@ -82,13 +87,10 @@ impl Occupancy {
     }
 }
 
-/// The pods of each workload that serve on a node.
-pub(super) fn serving(index: &Index<'_>, node: &Node) -> Serving {
-    let mut serving = Serving::new();
-    let name: &NodeName = &node.name;
-    let ready = index.pods_on(name).iter().filter(|pod| pod.phase == PodPhase::Ready);
-    for workload in ready.filter_map(|pod| pod.workload.as_ref()) {
-        *serving.entry(workload.clone()).or_default() += 1;
-    }
+/// The workloads whose pods serve on a node, each as often as it has pods there, in order.
+pub(super) fn serving<'a>(index: &Index<'a>, node: &Node) -> Vec<&'a WorkloadName> {
+    let ready = index.pods_on(&node.name).iter().filter(|pod| pod.phase == PodPhase::Ready);
+    let mut serving: Vec<_> = ready.filter_map(|pod| pod.workload.as_ref()).collect();
+    serving.sort_unstable();
     serving
 }

@@ -41,7 +41,7 @@ fn totals(ledger: &Ledger, second: i64) -> Totals {
 }
 
 fn spent_this_month(ledger: &Ledger, prices: &PriceBook, now: Timestamp) -> MicroUsd {
-    ledger.totals(&baseline(Some(0)), prices, now).spent_this_month
+    ledger.spent_this_month(prices, now)
 }
 
 #[test]

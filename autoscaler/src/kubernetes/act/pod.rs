@@ -16,8 +16,8 @@ use crate::{
     kubernetes::{
         KubeCluster,
         kinds::{self, Deployment, Object},
-        mapping::SURGED_SUFFIX,
         names::{SURGED, TEMPLATE_HASH},
+        pod_names::SURGED_SUFFIX,
     },
 };
 

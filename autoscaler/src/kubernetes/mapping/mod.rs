@@ -8,6 +8,6 @@ pub(super) mod testing;
 
 pub(super) use self::{
     node::{Unreadable, machine, node, notices},
-    pod::{Placement, SURGED_SUFFIX, pod, workload},
+    pod::{Placement, pod, workload},
     pool::{are_heeded, is_closed, overlay, overlay_name, pool},
 };

@@ -33,11 +33,10 @@ pub(in crate::kubernetes) fn node(
     node: &Object<Node>,
     claim: Option<&Object<NodeClaim>>,
 ) -> Result<cluster::Node, Unreadable> {
-    let claimed = claim.map(|claim| claim.metadata.clone());
     let launched_at = claim.and_then(launched_at).or_else(|| created_at(&node.metadata));
     let parts = Parts {
         labels: node.labels(),
-        pool_labels: claimed.as_ref().and_then(|meta| meta.labels.as_ref()),
+        pool_labels: claim.and_then(|claim| claim.metadata.labels.as_ref()),
         provider_id: node.spec.provider_id.as_deref(),
         launched_at,
     };

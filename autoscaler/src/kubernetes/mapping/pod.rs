@@ -1,39 +1,37 @@
 //! Pods, and the Deployments that keep them.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
+use foldhash::fast::RandomState;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use spotscale_decide::{
     cluster::{self, PodPhase, Workload},
-    units::{Millis, NodeName, Replicas, WorkloadName},
+    units::{Millis, Replicas, WorkloadName},
 };
 
 use crate::kubernetes::{
     kinds::{self, Deployment, Object, Pod},
     names,
+    pod_names::{PodNames, controller},
 };
 
 /// What Kubernetes takes where a pod does not say.
 const GRACE_DEFAULT: u64 = 30;
 /// A pod that is still there so long after its grace has no kubelet that would end it.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_secs(60);
-/// What a template hash ends in when its pod was released.
-pub(in crate::kubernetes) const SURGED_SUFFIX: &str = "-surged";
 
 /// Where a pod can matter: on our nodes, and as a replica of our workloads.
 #[derive(Default)]
 pub(in crate::kubernetes) struct Placement<'a> {
-    /// By name.
-    pub(in crate::kubernetes) nodes: HashMap<&'a str, NodeName>,
-    /// By namespace and name.
-    pub(in crate::kubernetes) workloads: HashMap<(&'a str, &'a str), WorkloadName>,
+    pub(in crate::kubernetes) nodes: HashSet<&'a str, RandomState>,
+    pub(in crate::kubernetes) workloads: HashSet<WorkloadName, RandomState>,
 }
 
 /// A Deployment that was selected.
 pub(in crate::kubernetes) fn workload(deployment: &Object<Deployment>) -> Option<Workload> {
     let namespace = deployment.metadata.namespace.as_deref()?;
-    let name = workload_name(namespace, &deployment.name_any())?;
+    let name = format!("{namespace}/{}", deployment.name_any()).try_into().ok()?;
     // Where nothing is said Kubernetes keeps one.
     Some(Workload { name, replicas_wanted: Replicas(deployment.spec.replicas.unwrap_or(1)) })
 }
@@ -48,60 +46,32 @@ pub(in crate::kubernetes) fn pod(
     if is_over || is_stuck(pod, now) || stays_with_its_node(pod) {
         return None;
     }
-    let namespace = pod.metadata.namespace.as_deref()?;
-    let name = pod.metadata.name.as_deref()?;
+    let PodNames { pod: name, node, deployment } = &pod.spec.names;
     let is_surged = pod.annotations().contains_key(names::SURGED);
-    let deployment = deployment_of(pod);
-    let node = pod.spec.node_name.as_deref().filter(|name| !name.is_empty());
-    let ours = node.and_then(|node| placement.nodes.get(node));
-    let is_in_the_way = ours.is_some();
-    let known = deployment.and_then(|name| placement.workloads.get(&(namespace, name)));
+    let is_in_the_way = node.as_ref().is_some_and(|node| placement.nodes.contains(node.as_str()));
+    let deployment = deployment.as_ref();
+    let known = deployment.and_then(|name| placement.workloads.get(name));
     // One that was released and whose Deployment was cut off has nobody else to end it. One that has a Deployment which
     // we do not know is another daemon's.
-    let is_left_behind = is_surged && is_in_the_way && controller(pod).is_none();
-    let gone = || deployment.filter(|_| is_left_behind).and_then(|n| workload_name(namespace, n));
-    let workload = known.cloned().or_else(gone);
+    let is_left_behind = is_surged && is_in_the_way && controller(&pod.metadata).is_none();
+    let workload = known.or_else(|| deployment.filter(|_| is_left_behind)).cloned();
     if workload.is_none() && (!is_in_the_way || !pod.spec.tolerations.is_empty()) {
         return None;
     }
     let grace = pod.spec.termination_grace_period_seconds.unwrap_or(GRACE_DEFAULT);
     Some(cluster::Pod {
-        name: format!("{namespace}/{name}").try_into().ok()?,
+        name: name.clone()?,
         workload,
-        node: ours.cloned().or_else(|| node?.parse().ok()),
-        phase: phase(pod, node),
+        node: node.clone(),
+        phase: phase(pod),
         surged: is_surged,
         grace_ms: Millis::from_secs(grace),
     })
 }
 
-/// The ReplicaSet that keeps a pod, or kept it before it was released.
-fn replica_set_of(pod: &Object<Pod>) -> Option<&str> {
-    let released = pod.annotations().get(names::SURGED).map(String::as_str);
-    let kept = || {
-        let owner = controller(pod)?;
-        (owner.0 == "ReplicaSet").then_some(owner.1)
-    };
-    released.or_else(kept)
-}
-
-/// The Deployment of a pod: its ReplicaSet's name less the template's hash.
-fn deployment_of(pod: &Object<Pod>) -> Option<&str> {
-    let hash = pod.spec.template_hash.as_deref()?;
-    let hash = hash.strip_suffix(SURGED_SUFFIX).unwrap_or(hash);
-    replica_set_of(pod)?.strip_suffix(hash)?.strip_suffix('-')
-}
-
-/// Its kind and its name.
-fn controller(pod: &Object<Pod>) -> Option<(&str, &str)> {
-    let mut owners = pod.owner_references().iter();
-    let owner = owners.find(|owner| owner.controller == Some(true))?;
-    Some((&owner.kind, &owner.name))
-}
-
 /// A DaemonSet's pod would come back at once; a file's cannot be evicted.
 fn stays_with_its_node(pod: &Object<Pod>) -> bool {
-    let kind = controller(pod).map(|(kind, _)| kind);
+    let kind = controller(&pod.metadata).map(|(kind, _)| kind);
     matches!(kind, Some("DaemonSet" | "Node")) || pod.annotations().contains_key(names::MIRROR)
 }
 
@@ -111,20 +81,16 @@ fn is_stuck(pod: &Object<Pod>, now: Timestamp) -> bool {
     ends_at.is_some_and(|ends_at| now.duration_since(ends_at.0) > STUCK_AFTER)
 }
 
-fn phase(pod: &Object<Pod>, node: Option<&str>) -> PodPhase {
+fn phase(pod: &Object<Pod>) -> PodPhase {
     if pod.metadata.deletion_timestamp.is_some() {
         PodPhase::Terminating
-    } else if node.is_none() {
+    } else if pod.spec.names.node.is_none() {
         PodPhase::Pending
     } else if kinds::holds(&pod.status.conditions, "Ready") {
         PodPhase::Ready
     } else {
         PodPhase::Starting
     }
-}
-
-fn workload_name(namespace: &str, name: &str) -> Option<WorkloadName> {
-    format!("{namespace}/{name}").try_into().ok()
 }
 
 #[cfg(test)]
@@ -155,8 +121,8 @@ mod tests {
     fn seen(text: &Value) -> Option<cluster::Pod> {
         let name = "vision/resnet".parse().unwrap();
         let placement = Placement {
-            nodes: HashMap::from([("a", "a".parse().unwrap())]),
-            workloads: HashMap::from([(("vision", "resnet"), name)]),
+            nodes: ["a"].into_iter().collect(),
+            workloads: [name].into_iter().collect(),
         };
         pod(&object(text), &placement, at(1000))
     }

@@ -10,7 +10,8 @@ use clap::Parser;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use spotscale_autoscaler::{
-    Config, Daemon, Fates, FileMarket, Gate, Market, NoticeSource, Playback, State, States, Vault,
+    Config, Daemon, Fates, FileMarket, Gate, Market, NoticeSource, Playback, SharedBooks, State,
+    States, Totals, Vault,
 };
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,7 @@ timestamp,instance_type,zone,capacity_type,usd_per_hour
 /// A daemon at work.
 pub(crate) struct Running {
     pub(crate) states: States,
+    pub(crate) books: SharedBooks,
     pub(crate) router: axum::Router,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: JoinHandle<()>,
@@ -91,10 +93,10 @@ impl Running {
         if let Some(fates) = with.fates {
             daemon = daemon.with_fates(fates);
         }
-        let (states, router) = (daemon.states(), daemon.router());
+        let (states, books, router) = (daemon.states(), daemon.books(), daemon.router());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(daemon.run(shutdown.clone()));
-        Self { states, router, shutdown, task }
+        Self { states, books, router, shutdown, task }
     }
 
     /// It is killed: whatever it was about to do, it does not.
@@ -107,6 +109,11 @@ impl Running {
     pub(crate) async fn after(&self, seconds: u64) -> Arc<State> {
         sleep(Duration::from_secs(seconds) + Duration::from_millis(5)).await;
         self.states.borrow().clone().expect("nothing was observed")
+    }
+
+    /// The money up to the last look.
+    pub(crate) fn totals(&self) -> Totals {
+        self.books.read().expect("nothing is told of the money").totals()
     }
 
     /// What the daemon tells at a path.
