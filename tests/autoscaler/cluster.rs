@@ -94,7 +94,7 @@ async fn who_writes_at_the_same_time_loses_nothing() {
     let node: NodeName = world.machine(0).parse().unwrap();
     let deadline = Timestamp::now() + SignedDuration::from_secs(120);
     let interruption = NoticeKind::Interruption { deadline };
-    let own = OwnNode::new(restricted().await, node.clone());
+    let own = OwnNode::new(restricted(&world.cluster).await, node.clone());
     let cordon = Action::Cordon { node: node.clone(), cause: CordonCause::Notice };
     let noise = async {
         for n in 0..20 {
@@ -222,8 +222,7 @@ async fn a_machine_that_is_gone_has_ended_by_the_hand_of_who_said_so() {
 async fn while_the_cluster_is_out_of_reach_nothing_is_seen() {
     let world = World::alone("away", 1).await;
     let cluster = world.watch().await;
-    let plane = spotscale_test_cluster::TestCluster::shared().plane();
-    plane.kill_api_server().unwrap();
+    world.cluster.plane().kill_api_server().unwrap();
     let refused = || async {
         let seen = cluster.observe().await;
         Ok(seen.is_err_and(|error| error.kind() == "unavailable"))

@@ -82,7 +82,7 @@ async fn until_cordoned(world: &World, cluster: &KubeCluster) {
 async fn s01_a_notice_of_the_node_itself_empties_it_and_something_serves_throughout() {
     let world = one_replica("s01").await;
     let cluster = world.daemon().await;
-    let own = OwnNode::new(restricted().await, first(&world));
+    let own = OwnNode::new(restricted(&world.cluster).await, first(&world));
     own.tell(&[NoticeKind::Interruption { deadline: in_seconds(120) }]).await.unwrap();
     assert!(moved(&world).await >= 1, "for a moment nothing served");
     until_cordoned(&world, &cluster).await;
@@ -94,7 +94,7 @@ async fn s02_the_same_notice_from_the_queue_and_from_the_node_is_one_drain() {
     let world = one_replica("s02").await;
     let cluster = world.daemon().await;
     let interruption = NoticeKind::Interruption { deadline: in_seconds(120) };
-    let own = OwnNode::new(restricted().await, first(&world));
+    let own = OwnNode::new(restricted(&world.cluster).await, first(&world));
     let (told, notified) = tokio::join!(own.tell(std::slice::from_ref(&interruption)), async {
         cluster.notify(&first(&world), News::Stands(interruption)).await
     },);

@@ -4,12 +4,11 @@ use std::time::{Duration, Instant};
 
 use spotscale_autoscaler::{
     Gate as _,
-    kubernetes::{Election, ElectionConfig},
+    kubernetes::{Election, ElectionConfig, client},
 };
-use spotscale_test_cluster::TestCluster;
 use tokio::runtime::Runtime;
 
-use crate::world::{World, restricted};
+use crate::world::{World, restricted_config};
 
 /// By which another leads when the leader has died, and a busy machine's time on top.
 const FAILOVER: Duration = Duration::from_secs(15);
@@ -21,7 +20,7 @@ struct Instance {
 }
 
 impl Instance {
-    fn start(world: &World, identity: &str) -> Self {
+    async fn start(world: &World, identity: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -29,9 +28,9 @@ impl Instance {
             .unwrap();
         let config = ElectionConfig::new(&world.namespace, "autoscaler", identity);
         let (done, started) = std::sync::mpsc::channel();
+        let of_client = restricted_config(&world.cluster).await;
         runtime.spawn(async move {
-            let client = restricted().await;
-            done.send(Election::start(client, config)).unwrap();
+            done.send(Election::start(client(of_client).unwrap(), config)).unwrap();
         });
         let election = started.recv().unwrap();
         Self { runtime: Some(runtime), election }
@@ -76,9 +75,9 @@ async fn until(
 #[tokio::test(flavor = "multi_thread")]
 async fn one_leads_and_when_it_dies_the_other_does_and_never_both() {
     let world = World::new("election", 0).await;
-    let mut leader = Instance::start(&world, "a");
+    let mut leader = Instance::start(&world, "a").await;
     leader.election.won().await;
-    let heir = Instance::start(&world, "b");
+    let heir = Instance::start(&world, "b").await;
     until("some renewals", [&leader, &heir], |_, _| true).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!((leader.election.term(), heir.election.term()), (Some(1), None));
@@ -87,7 +86,7 @@ async fn one_leads_and_when_it_dies_the_other_does_and_never_both() {
     until("the heir to lead", [&leader, &heir], |_, b| b).await;
     let took = died.elapsed();
     assert!(took < FAILOVER, "{took:?}");
-    let next = Instance::start(&world, "a");
+    let next = Instance::start(&world, "a").await;
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(5) {
         assert!(heir.leads() && !next.leads());
@@ -98,9 +97,9 @@ async fn one_leads_and_when_it_dies_the_other_does_and_never_both() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_gives_up_is_followed_at_once() {
     let world = World::new("release", 0).await;
-    let first = Instance::start(&world, "a");
+    let first = Instance::start(&world, "a").await;
     first.election.won().await;
-    let second = Instance::start(&world, "b");
+    let second = Instance::start(&world, "b").await;
     first.election.release().await;
     assert!(!first.leads());
     let took = until("b to lead", [&first, &second], |_, b| b).await;
@@ -111,11 +110,10 @@ async fn who_gives_up_is_followed_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_api_server_the_leader_stops_before_another_could_lead() {
     let world = World::alone("outage", 0).await;
-    let (a, b) = (Instance::start(&world, "a"), Instance::start(&world, "b"));
+    let (a, b) = (Instance::start(&world, "a").await, Instance::start(&world, "b").await);
     until("one to lead", [&a, &b], |a, b| a || b).await;
     let term = a.election.term().or(b.election.term());
-    let plane = TestCluster::shared().plane();
-    plane.kill_api_server().unwrap();
+    world.cluster.plane().kill_api_server().unwrap();
     let took = until("none to lead", [&a, &b], |a, b| !a && !b).await;
     assert!(took < Duration::from_secs(10), "{took:?}");
     world.restart_api_server().await;

@@ -1,6 +1,6 @@
 //! One test's part of the cluster: a namespace, machines of its own and what runs on them.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Deref, path::Path, sync::Arc, time::Duration};
 
 use clap::Parser;
 use k8s_openapi::api::{
@@ -23,7 +23,7 @@ use spotscale_test_cluster::{
     kubelet::{Image, Kubelet, Machine, Options},
     until,
 };
-use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::OnceCell;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -40,22 +40,21 @@ timestamp,instance_type,zone,capacity_type,usd_per_hour
 2024-01-01T00:00:00Z,g4dn.xlarge,a,on-demand,0.526
 ";
 
-/// Held for writing by who stops the API server.
-static API_SERVER: RwLock<()> = RwLock::const_new(());
-
 pub(crate) struct World {
-    _api_server: Guard,
     _end: DropGuard,
     pub(crate) client: Client,
     pub(crate) namespace: String,
     pub(crate) kubelet: Kubelet,
     pub(crate) end: CancellationToken,
     tasks: TaskTracker,
+    /// The last that is dropped.
+    pub(crate) cluster: Cluster,
 }
 
-enum Guard {
-    Shared { _guard: RwLockReadGuard<'static, ()> },
-    Alone { _guard: RwLockWriteGuard<'static, ()> },
+/// A cluster with Karpenter's definitions: that of all tests, or one for a test alone, which may stop it.
+pub(crate) enum Cluster {
+    Shared(&'static TestCluster),
+    Own(Box<TestCluster>),
 }
 
 #[derive(Parser)]
@@ -66,40 +65,40 @@ struct Flags {
     kubernetes: Kubernetes,
 }
 
-/// The API server, shared with the other tests.
-pub(crate) async fn shared() -> (RwLockReadGuard<'static, ()>, &'static TestCluster) {
-    (API_SERVER.read().await, prepared().await)
-}
-
-/// The API server for one test alone, which may stop it.
-pub(crate) async fn alone() -> (RwLockWriteGuard<'static, ()>, &'static TestCluster) {
-    (API_SERVER.write().await, prepared().await)
-}
-
-/// The cluster, with Karpenter's definitions.
-async fn prepared() -> &'static TestCluster {
+/// The cluster of all tests.
+pub(crate) async fn shared() -> &'static TestCluster {
     static PREPARED: OnceCell<&TestCluster> = OnceCell::const_new();
-    let prepare = || async {
+    let prepared = || async {
         let cluster = TestCluster::shared();
-        let client = cluster.client().await;
-        let folder = std::env::var_os("SPOTSCALE_CRDS").expect("SPOTSCALE_CRDS: run `make test`");
-        for kind in ["nodeclaims", "nodepools", "nodeoverlays"] {
-            let file = Path::new(&folder).join(format!("karpenter.sh_{kind}.yaml"));
-            let definitions = documents(&std::fs::read_to_string(file).unwrap()).unwrap();
-            apply(&client, "default", &definitions).await.unwrap();
-            until_established(&client, &definitions[0].name_any()).await.unwrap();
-        }
-        grant(&client, "default", false).await;
+        prepare(cluster).await;
         cluster
     };
-    PREPARED.get_or_init(prepare).await
+    PREPARED.get_or_init(prepared).await
+}
+
+/// Adds Karpenter's definitions, and the daemon's rights.
+async fn prepare(cluster: &TestCluster) {
+    let client = cluster.client().await;
+    let folder = std::env::var_os("SPOTSCALE_CRDS").expect("SPOTSCALE_CRDS: run `make test`");
+    for kind in ["nodeclaims", "nodepools", "nodeoverlays"] {
+        let file = Path::new(&folder).join(format!("karpenter.sh_{kind}.yaml"));
+        let definitions = documents(&std::fs::read_to_string(file).unwrap()).unwrap();
+        apply(&client, "default", &definitions).await.unwrap();
+        until_established(&client, &definitions[0].name_any()).await.unwrap();
+    }
+    grant(&client, "default", false).await;
 }
 
 /// A client with the rights of the daemon and no others.
-pub(crate) async fn restricted() -> Client {
-    let mut config = TestCluster::shared().plane().config().await.unwrap();
+pub(crate) async fn restricted(cluster: &TestCluster) -> Client {
+    client(restricted_config(cluster).await).unwrap()
+}
+
+/// The same, for a client of another runtime.
+pub(crate) async fn restricted_config(cluster: &TestCluster) -> kube::Config {
+    let mut config = cluster.plane().config().await.unwrap();
     config.auth_info.impersonate = Some(USER.to_owned());
-    client(config).unwrap()
+    config
 }
 
 /// Gives the daemon its rights: those in its own namespace, or those in the whole cluster.
@@ -127,22 +126,19 @@ async fn grant(client: &Client, namespace: &str, own: bool) {
 impl World {
     /// With the machines `NAMESPACE-0` and so on, of one pool that nobody else has.
     pub(crate) async fn new(name: &str, machines: usize) -> Self {
-        let (guard, cluster) = shared().await;
-        Self::with(Guard::Shared { _guard: guard }, cluster, name, machines).await
+        Self::with(Cluster::Shared(shared().await), name, machines).await
     }
 
     /// The same, for a test that stops the API server.
     pub(crate) async fn alone(name: &str, machines: usize) -> Self {
-        let (guard, cluster) = alone().await;
-        Self::with(Guard::Alone { _guard: guard }, cluster, name, machines).await
+        let options =
+            spotscale_test_cluster::Options { name: name.to_owned(), ..Default::default() };
+        let cluster = TestCluster::start(&options).await.unwrap();
+        prepare(&cluster).await;
+        Self::with(Cluster::Own(Box::new(cluster)), name, machines).await
     }
 
-    async fn with(
-        guard: Guard,
-        cluster: &'static TestCluster,
-        name: &str,
-        machines: usize,
-    ) -> Self {
+    async fn with(cluster: Cluster, name: &str, machines: usize) -> Self {
         let (client, namespace) = (cluster.client().await, cluster.namespace(name).await);
         grant(&client, &namespace, true).await;
         let sleep = vec!["/bin/sleep".to_owned(), "infinity".to_owned()];
@@ -155,13 +151,13 @@ impl World {
         let kubelet = Kubelet::start(cluster.plane(), options).await.unwrap();
         let end = CancellationToken::new();
         Self {
-            _api_server: guard,
             _end: end.clone().drop_guard(),
             client,
             namespace,
             kubelet,
             end,
             tasks: TaskTracker::new(),
+            cluster,
         }
     }
 
@@ -179,7 +175,7 @@ impl World {
 
     /// What a daemon sees, once everything was listed.
     pub(crate) async fn watch(&self) -> Arc<KubeCluster> {
-        let (client, settings) = (restricted().await, self.flags(&[]).kubernetes);
+        let (client, settings) = (restricted(&self.cluster).await, self.flags(&[]).kubernetes);
         let cluster = KubeCluster::start(client, settings, &self.tasks, &self.end);
         until("a first look", || async { Ok(cluster.observe().await.map(|_| true)?) })
             .await
@@ -257,7 +253,7 @@ impl World {
     /// Starts the API server again, and waits until the controllers hear from it: they are slow to find out that their
     /// watches are dead, and wait ever longer after each failure.
     pub(crate) async fn restart_api_server(&self) {
-        TestCluster::shared().plane().restart_api_server().await.unwrap();
+        self.cluster.plane().restart_api_server().await.unwrap();
         let sets: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &self.namespace);
         self.until("the controllers to hear", || async {
             let name = format!("probe-{}", fastrand::u32(..));
@@ -283,6 +279,17 @@ impl World {
     pub(crate) async fn patch_node(&self, n: usize, patch: Value) {
         let params = PatchParams::default();
         self.nodes().patch(&self.machine(n), &params, &Patch::Merge(patch)).await.unwrap();
+    }
+}
+
+impl Deref for Cluster {
+    type Target = TestCluster;
+
+    fn deref(&self) -> &TestCluster {
+        match self {
+            Self::Shared(cluster) => cluster,
+            Self::Own(cluster) => cluster,
+        }
     }
 }
 

@@ -36,7 +36,6 @@ use spotscale_test_cluster::{
     provider::{Instance, Options, Provider},
     until,
 };
-use tokio::sync::RwLockReadGuard;
 
 use crate::world::{is_ready, shared};
 
@@ -53,8 +52,6 @@ pub(crate) struct Ground {
     pub(crate) namespace: String,
     pub(crate) provider: Provider,
     pub(crate) folder: tempfile::TempDir,
-    /// Its turn with the API server.
-    _turn: RwLockReadGuard<'static, ()>,
 }
 
 /// What there is, where, how and for how much an hour: what the file market tells the daemon, too.
@@ -68,7 +65,7 @@ const OFFERINGS: [(&str, CapacityType, f64); 4] = [
 impl Ground {
     /// With nothing on it.
     pub(crate) async fn new(name: &str, boot: Duration) -> Self {
-        let (turn, cluster) = shared().await;
+        let cluster = shared().await;
         let (client, namespace) = (cluster.client().await, cluster.namespace(name).await);
         let catalog = Catalog::default()
             .instance_type(TYPE, &[("cpu", "4"), ("memory", "16Gi"), ("nvidia.com/gpu", "1")]);
@@ -80,7 +77,7 @@ impl Ground {
         options.images = images();
         let provider = Provider::start(cluster.plane(), options).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        Self { cluster, client, namespace, provider, folder, _turn: turn }
+        Self { cluster, client, namespace, provider, folder }
     }
 
     pub(crate) async fn apply(&self, object: Value) {

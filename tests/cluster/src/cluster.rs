@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::{
-    api::core::v1::Namespace, kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+    api::core::v1::{Namespace, ServiceAccount},
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
     Api, Client,
@@ -17,7 +18,7 @@ use kube::{
 };
 
 use crate::{
-    control_plane::{ControlPlane, Options, client},
+    control_plane::{ControlPlane, Options, client, until},
     group::{Group, logs},
     keda::{EXTERNAL_METRICS, Keda},
 };
@@ -121,13 +122,20 @@ impl TestCluster {
         })
     }
 
-    /// Makes a namespace `PREFIX-xxxxx` and returns its name.
+    /// Makes a namespace `PREFIX-xxxxx` in which Pods can be made, and returns its name.
     pub async fn namespace(&self, prefix: &str) -> String {
         let metadata =
             ObjectMeta { generate_name: Some(format!("{prefix}-")), ..ObjectMeta::default() };
         let namespace = Namespace { metadata, ..Namespace::default() };
-        let namespaces: Api<Namespace> = Api::all(self.client().await);
-        namespaces.create(&PostParams::default(), &namespace).await.unwrap().metadata.name.unwrap()
+        let client = self.client().await;
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let made = namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+        let name = made.metadata.name.unwrap();
+        // A controller makes it a moment later; until then Pods are refused.
+        let accounts: Api<ServiceAccount> = Api::namespaced(client, &name);
+        let has_account = || async { Ok(accounts.get_opt("default").await?.is_some()) };
+        until("a service account", has_account).await.unwrap();
+        name
     }
 }
 
