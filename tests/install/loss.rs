@@ -17,7 +17,7 @@ const REQUESTS: u64 = 100_000;
 /// Bounds the search for a loss, which begins after so many requests; the first kill shows one.
 const PLANTED: (u64, u64) = (2_000, 50_000);
 
-/// Held by the tests of which one measures what the other's load would spoil.
+/// Held by two tests of which one measures what the other's load would spoil.
 pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Three replicas of a model that costs little, next to nothing of which is arithmetic.
@@ -104,7 +104,6 @@ async fn of_a_hundred_thousand_requests_none_is_lost_while_pods_die_and_every_ro
 /// lost, and nothing else is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_may_not_be_sent_twice_is_lost_with_its_pod_and_counted() {
-    let _alone = ALONE.lock().await;
     let mut values = values(tiny_model());
     values["front"]["idempotentPaths"] = json!([]);
     let (first, most) = PLANTED;

@@ -92,8 +92,7 @@ async fn a_front_that_comes_late_finds_the_replicas_as_they_were_and_scales_by_t
     let (cluster, scaler) = (TestCluster::shared(), Scaler::start(&[]).await);
     let workload = Workload::new(cluster, "late").await;
     workload.set_replicas(2).await;
-    let trigger = Trigger::push(&scaler.grpc).holding();
-    workload.scale(&trigger.with(json!({ "pollingInterval": 2 }))).await;
+    workload.scale(&Trigger::push(&scaler.grpc).with(json!({ "pollingInterval": 2 }))).await;
     let changes = workload.changes_in(Duration::from_secs(15)).await;
     assert!(changes.is_empty(), "{changes:?}");
     let demand = workload.demand(&scaler).await;
@@ -120,11 +119,11 @@ async fn an_outage_that_polls_and_questions_of_the_hpa_meet_in_scales_nothing_to
 
 #[tokio::test(flavor = "multi_thread")]
 async fn x15_two_scalers_agree_and_the_one_that_no_front_reaches_scales_nothing_down() {
-    let (cluster, scalers) = (TestCluster::shared(), Scaler::pair(&["--stream-age-max=5s"]).await);
+    let (cluster, scalers) = (TestCluster::shared(), Scaler::pair().await);
     let [one, two] = &scalers;
     cluster.add_host("two-scalers.test", &[one.ip(), two.ip()]);
     let address = format!("two-scalers.test:{}", one.port());
-    let trigger = Trigger { address, ..Trigger::push(&one.grpc).holding() };
+    let trigger = Trigger { address, ..Trigger::push(&one.grpc) };
     let workload = Workload::new(cluster, "two").await;
     let demand = Demand::on(&workload.service(), &[one, two]);
     demand.is(30, 0, 0);
@@ -142,14 +141,13 @@ async fn x15_two_scalers_agree_and_the_one_that_no_front_reaches_scales_nothing_
     let changes = workload.changes_in(Duration::from_secs(15)).await;
     assert!(changes.is_empty(), "{changes:?}");
     assert_eq!(two.desired(&workload.namespace).await, None, "it guesses");
-    // KEDA's connection comes to the other when it is renewed, and that scaler knows.
     demand.is(1000, 0, 0);
     workload.until(20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_scalers_one_may_die_and_the_other_goes_on_at_once() {
-    let (cluster, mut scalers) = (TestCluster::shared(), Scaler::pair(&[]).await);
+    let (cluster, mut scalers) = (TestCluster::shared(), Scaler::pair().await);
     cluster.add_host("one-of-two.test", &[scalers[0].ip(), scalers[1].ip()]);
     let address = format!("one-of-two.test:{}", scalers[0].port());
     let trigger = Trigger { address, ..Trigger::push(&scalers[0].grpc) };

@@ -58,11 +58,10 @@ impl Scaler {
     }
 
     /// Two of them at one port of two addresses, as the Pods behind one name are.
-    pub(crate) async fn pair(flags: &[&str]) -> [Self; 2] {
-        let first = Self::start(flags).await;
+    pub(crate) async fn pair() -> [Self; 2] {
+        let first = Self::start(&[]).await;
         let port = first.grpc.rsplit_once(':').unwrap().1.to_owned();
-        let second = Self::start_at(&format!("127.0.0.2:{port}"), first.flags.clone()).await;
-        [first, second]
+        [first, Self::start_at(&format!("127.0.0.2:{port}"), Vec::new()).await]
     }
 
     async fn start_at(address: &str, flags: Vec<String>) -> Self {

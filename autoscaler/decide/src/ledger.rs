@@ -20,9 +20,8 @@ mod settled;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
-use foldhash::fast::RandomState;
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
@@ -130,7 +129,7 @@ impl Ledger {
             }
         }
         if !late {
-            self.end_absent(seen);
+            self.end_absent(&index);
             self.observed_at = Some(seen.at);
         }
         self.begin_month(prices, seen.at);
@@ -154,13 +153,14 @@ impl Ledger {
         }
     }
 
-    fn end_absent(&mut self, seen: &Observation) {
-        let listed: HashSet<_, RandomState> =
-            seen.nodes.iter().map(|node| (&node.name, node.launched_at)).collect();
-        let listed_at = self.observed_at.unwrap_or(seen.at);
+    fn end_absent(&mut self, index: &Index<'_>) {
+        let now = index.seen.at;
+        let listed_at = self.observed_at.unwrap_or(now);
         for (key, life) in &mut self.lives {
-            if life.ended.is_none() && !listed.contains(&(&key.node, key.launched_at)) {
-                life.vanish(listed_at, seen.at);
+            let named = index.node(&key.node);
+            let is_listed = named.is_some_and(|node| node.launched_at == key.launched_at);
+            if life.ended.is_none() && !is_listed {
+                life.vanish(listed_at, now);
             }
         }
     }

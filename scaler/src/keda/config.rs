@@ -54,7 +54,7 @@ pub struct Limits {
     #[arg(long, env = "SPOTSCALE_STREAMS_MAX", default_value_t = 20_000)]
     pub streams_max: usize,
     /// A stream ends cleanly after about this time, so that KEDA spreads over new replicas
-    #[arg(long, env = "SPOTSCALE_STREAM_AGE_MAX", default_value = "5m")]
+    #[arg(long, env = "SPOTSCALE_STREAM_AGE_MAX", default_value = "30m")]
     pub stream_age_max: Span,
 }
 

@@ -1,5 +1,6 @@
 //! One observation, indexed: what a plan asks of it again and again costs no walk over all of it.
 
+#[expect(clippy::disallowed_types, reason = "looked up in, and never walked over")]
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
@@ -8,6 +9,7 @@ use super::{Node, NoticeKind, Observation, Pod, PodPhase};
 use crate::units::{NodeName, WorkloadName};
 
 /// Asked for every pod of a large cluster at every tick.
+#[expect(clippy::disallowed_types, reason = "looked up in, and never walked over")]
 type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// The nodes and pods of an observation by name.
