@@ -19,7 +19,7 @@ use crate::ground::{
 };
 
 /// Cases that are played at once. With twice as many daemons calls are so slow that they are made anew.
-const AT_ONCE: usize = 9;
+const AT_ONCE: usize = 6;
 
 /// How the daemon hears that a machine is to be left.
 enum Hears {
@@ -52,7 +52,7 @@ impl Case<'_> {
         ground.until("the kill or the end", is_killed_or_over).await;
         let was_killed = daemon.proxy.has_killed();
         // The machine may be gone before the next daemon looks, to which its message is then a stranger's for minutes.
-        let knows = daemon.proxy.acts().last() != Some(&Act::Terminate);
+        let knows = daemon.proxy.count(Act::Terminate) == 0;
         if was_killed {
             daemon.restart(ground).await;
         }
