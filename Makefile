@@ -27,7 +27,8 @@ test: ## Get what the tests need and run them all; ARGS="--test keda x12" runs s
 	parts=$$($(SETUP) runtime pictures python browser prometheus faketime cluster crds model --spotscale $(TARGET)/debug/spotscale)
 	eval "$$parts"
 	# They wait for each other's processes most of the time.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3} cargo test --workspace $(ARGS)
+	export RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3}
+	$(if $(ARGS),cargo test --workspace $(ARGS),python3 scripts/test.py)
 
 .PHONY: lint
 lint: ## Formatting, clippy, documentation, source files that no module names
