@@ -2,9 +2,9 @@
 
 use anyhow::Context as _;
 use kube::{
-    Api, Client, Discovery, ResourceExt as _,
+    Api, Client, ResourceExt as _,
     api::{DynamicObject, Patch, PatchParams},
-    discovery::Scope,
+    discovery::{Scope, pinned_kind},
 };
 
 /// The objects of a YAML text of any number of documents.
@@ -20,14 +20,14 @@ pub async fn apply(
     namespace: &str,
     objects: &[DynamicObject],
 ) -> anyhow::Result<()> {
-    let discovery = Discovery::new(client.clone()).run().await?;
     let params = PatchParams::apply("spotscale-test").force();
     for object in objects {
         let name = object.name_any();
         let types = object.types.as_ref().context("no apiVersion and kind")?;
         let kind = kube::core::GroupVersionKind::try_from(types)?;
-        let (resource, capabilities) =
-            discovery.resolve_gvk(&kind).with_context(|| format!("no such kind: {kind:?}"))?;
+        // Of its group alone: there are dozens, and this is asked for all the time.
+        let known = pinned_kind(client, &kind).await;
+        let (resource, capabilities) = known.with_context(|| format!("no such kind: {kind:?}"))?;
         let api: Api<DynamicObject> = match capabilities.scope {
             Scope::Cluster => Api::all_with(client.clone(), &resource),
             Scope::Namespaced => {

@@ -17,10 +17,15 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use tokio::sync::watch;
+use serde_json::json;
+use tokio::{sync::watch, time::Instant};
 
 /// Much more often than the real one's 10 s, so that a test may shorten the grace period.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A Node's status, which everybody watches, is told again only so often, like the real one's, and after a silence: a
+/// controller may have given the Node up meanwhile.
+const STATUS: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(2);
 /// Told as the version of every node.
 const VERSION: &str = "v1.36.2";
 const MANAGER: &str = "spotscale-test-kubelet";
@@ -146,14 +151,21 @@ impl Host {
         let nodes = Api::<Node>::all(client.clone());
         let params = PatchParams::apply(MANAGER).force();
         nodes.patch(&self.machine.name, &params, &Patch::Apply(self.machine.node())).await?;
-        self.beat(client).await
+        let leases = Api::<Lease>::namespaced(client.clone(), "kube-node-lease");
+        leases.patch(&self.machine.name, &params, &Patch::Apply(self.lease())).await?;
+        self.report(client).await
     }
 
     /// Keeps the Node alive as long as the machine is. What fails is tried again at the next beat.
     pub(super) async fn heartbeat(&self, client: &Client) {
+        let (mut renewed, mut reported) = (Instant::now(), Instant::now());
         while self.is_up().await {
-            match tokio::time::timeout(HEARTBEAT * 3, self.beat(client)).await {
-                Ok(Ok(())) => {}
+            let reports = renewed.elapsed() > SILENCE || reported.elapsed() > STATUS;
+            match tokio::time::timeout(HEARTBEAT * 3, self.beat(client, reports)).await {
+                Ok(Ok(())) => {
+                    renewed = Instant::now();
+                    reported = if reports { renewed } else { reported };
+                }
                 Ok(Err(error)) => tracing::warn!(node = self.machine.name, %error, "no heartbeat"),
                 Err(_) => tracing::warn!(node = self.machine.name, "no heartbeat in time"),
             }
@@ -161,10 +173,16 @@ impl Host {
         }
     }
 
-    async fn beat(&self, client: &Client) -> kube::Result<()> {
-        let params = PatchParams::apply(MANAGER).force();
+    async fn beat(&self, client: &Client, reports: bool) -> kube::Result<()> {
         let leases = Api::<Lease>::namespaced(client.clone(), "kube-node-lease");
-        leases.patch(&self.machine.name, &params, &Patch::Apply(self.lease())).await?;
+        let renewal = json!({ "spec": { "renewTime": MicroTime(Timestamp::now()) } });
+        let params = PatchParams::default();
+        leases.patch_metadata(&self.machine.name, &params, &Patch::Merge(renewal)).await?;
+        if reports { self.report(client).await } else { Ok(()) }
+    }
+
+    async fn report(&self, client: &Client) -> kube::Result<()> {
+        let params = PatchParams::apply(MANAGER).force();
         let nodes = Api::<Node>::all(client.clone());
         let status = Node { spec: None, status: Some(self.status()), ..self.machine.node() };
         nodes.patch_status(&self.machine.name, &params, &Patch::Apply(status)).await?;

@@ -89,7 +89,7 @@ impl World {
         for instance in self.instances() {
             self.advance(&instance, &seen).await?;
         }
-        self.state().fleet.recount(&seen.pods, &self.catalog);
+        self.state().fleet.recount(&seen.pods, &seen.closed, &self.catalog);
         for pod in seen.pods.iter().filter(|pod| is_unschedulable(pod)) {
             self.launch(pod, &seen).await?;
         }

@@ -1,7 +1,7 @@
 //! The machines that were launched: what each is at, and which pods are meant for it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -94,6 +94,8 @@ pub(super) struct Entry {
     idle: Option<Instant>,
     /// What is left of it, as [`Fleet::recount`] last saw it and nominations since then have taken from it.
     room: Amounts,
+    /// It takes no new pods.
+    closed: bool,
 }
 
 /// All of them, by NodeClaim.
@@ -117,10 +119,12 @@ impl Fleet {
         used
     }
 
-    /// Counts the room of every machine anew: what is bound to it is taken, and what is still meant for it.
-    pub(super) fn recount(&mut self, pods: &[Pod], catalog: &Catalog) {
+    /// Counts the room of every machine anew: what is bound to it is taken, and what is still meant for it; none is where a
+    /// Node is closed.
+    pub(super) fn recount(&mut self, pods: &[Pod], closed: &BTreeSet<String>, catalog: &Catalog) {
         for entry in self.entries.values_mut() {
             entry.room = machine(catalog, &entry.instance.offering);
+            entry.closed = closed.contains(&entry.instance.node);
         }
         for pod in pods.iter().filter(|pod| !is_over(pod)) {
             let claim = self.nominated.get(&pod.uid().unwrap_or_default()).cloned();
@@ -181,6 +185,7 @@ impl Fleet {
             told: false,
             idle: None,
             room,
+            closed: false,
         };
         self.entries.insert(claim.clone(), entry);
         claim
@@ -213,11 +218,11 @@ impl Entry {
         self.idle.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// It is on its way, or came so lately.
+    /// It is on its way, or came so lately, and pods may be bound to it.
     fn is_coming(&self, lately: Duration) -> bool {
         match self.instance.state {
             State::Booting => true,
-            State::Running => self.since.elapsed() < lately,
+            State::Running => !self.closed && self.since.elapsed() < lately,
             State::Ended { .. } => false,
         }
     }
@@ -245,7 +250,7 @@ mod tests {
         let spec = json!({ "template": { "spec": { "nodeClassRef": class } } });
         let spec = serde_json::from_value(spec).unwrap();
         let pools = [Pool { name: "spot".to_owned(), uid: String::new(), spec }];
-        let (sold_out, used) = (std::collections::BTreeSet::new(), BTreeMap::new());
+        let (sold_out, used) = (BTreeSet::new(), BTreeMap::new());
         let choices = Choices { pools: &pools, overlays: &[], catalog, sold_out: &sold_out, used };
         let mut fleet = Fleet::default();
         let launch = choose(&choices, &pod("first", None)).unwrap();
@@ -263,14 +268,15 @@ mod tests {
             .instance_type("g4dn.xlarge", &[("nvidia.com/gpu", "2")])
             .offer(offering, 0.16);
         let (mut fleet, node) = fleet(&catalog);
+        let open = BTreeSet::new();
         let bound = pod("first", Some(&node));
-        fleet.recount(std::slice::from_ref(&bound), &catalog);
+        fleet.recount(std::slice::from_ref(&bound), &open, &catalog);
         assert!(fleet.nominate(&pod("second", None)));
         assert!(!fleet.nominate(&pod("third", None)), "the room is meant for another");
         // Seen anew, it still is; and it stays taken when the other is bound.
-        fleet.recount(&[bound.clone(), pod("second", None)], &catalog);
+        fleet.recount(&[bound.clone(), pod("second", None)], &open, &catalog);
         assert!(!fleet.nominate(&pod("third", None)));
-        fleet.recount(&[bound, pod("second", Some(&node))], &catalog);
+        fleet.recount(&[bound, pod("second", Some(&node))], &open, &catalog);
         assert!(!fleet.nominate(&pod("third", None)));
     }
 
@@ -281,16 +287,31 @@ mod tests {
             .instance_type("g4dn.xlarge", &[("nvidia.com/gpu", "2")])
             .offer(offering, 0.16);
         let (mut fleet, node) = fleet(&catalog);
+        let open = BTreeSet::new();
         let waits = pod("first", None);
-        fleet.recount(std::slice::from_ref(&waits), &catalog);
+        fleet.recount(std::slice::from_ref(&waits), &open, &catalog);
         assert!(fleet.nominate(&waits));
         let mut came = |ago| {
-            fleet.recount(std::slice::from_ref(&waits), &catalog);
+            fleet.recount(std::slice::from_ref(&waits), &open, &catalog);
             let since = Instant::now().checked_sub(Duration::from_secs(ago)).unwrap();
             fleet.of_node(&node).unwrap().since = since;
             [fleet.nominate(&waits), fleet.nominate(&pod("other", None))]
         };
         assert_eq!(came(20), [true, false], "its own machine is still its own");
         assert_eq!(came(61), [false, false]);
+    }
+
+    #[test]
+    fn nothing_is_meant_for_a_machine_that_takes_no_new_pods() {
+        let offering = Offering::new("g4dn.xlarge", "us-east-1a", CapacityType::Spot);
+        let catalog = Catalog::default()
+            .instance_type("g4dn.xlarge", &[("nvidia.com/gpu", "2")])
+            .offer(offering, 0.16);
+        let (mut fleet, node) = fleet(&catalog);
+        let waits = pod("first", None);
+        fleet.recount(std::slice::from_ref(&waits), &BTreeSet::new(), &catalog);
+        assert!(fleet.nominate(&waits));
+        fleet.recount(std::slice::from_ref(&waits), &BTreeSet::from([node]), &catalog);
+        assert!(!fleet.nominate(&waits) && !fleet.nominate(&pod("other", None)));
     }
 }

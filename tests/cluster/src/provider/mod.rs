@@ -45,7 +45,6 @@ use crate::{
     catalog::{CapacityType, Catalog, Offering},
     cloud::{Interruption, Notices},
     control_plane::ControlPlane,
-    karpenter::install_definitions,
     kubelet::{self, Image, Kubelet},
 };
 
@@ -55,8 +54,8 @@ const LEAVE: Duration = Duration::from_secs(5);
 /// What a provider is started with.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// It concerns itself with the NodePools of this node class: the namespace of a test is a good name.
-    pub node_class: String,
+    /// The namespace of one test: whose pods are work, and after which the node class of its NodePools is called.
+    pub namespace: String,
     /// From a machine's launch to its Node.
     pub boot: Duration,
     /// A machine without work ends after this time; never by default.
@@ -73,9 +72,9 @@ pub struct Options {
 
 impl Options {
     /// With machines that are there in a second, and without a metadata service.
-    pub fn new(node_class: &str, catalog: Catalog) -> Self {
+    pub fn new(namespace: &str, catalog: Catalog) -> Self {
         Self {
-            node_class: node_class.to_owned(),
+            namespace: namespace.to_owned(),
             boot: Duration::from_secs(1),
             consolidate_after: None,
             metadata: false,
@@ -93,14 +92,13 @@ pub struct Provider {
     stopped: std::sync::mpsc::Receiver<()>,
     /// Its own, so that no test holds it up.
     runtime: Option<Runtime>,
-    node_class: String,
+    namespace: String,
 }
 
 impl Provider {
-    /// Installs Karpenter's definitions and starts, without a machine.
+    /// Starts without a machine, on a control plane that has Karpenter's definitions.
     pub async fn start(plane: &ControlPlane, options: Options) -> anyhow::Result<Self> {
-        install_definitions(&plane.client().await?).await?;
-        let Options { node_class, boot, consolidate_after, metadata, images, cold_start, catalog } =
+        let Options { namespace, boot, consolidate_after, metadata, images, cold_start, catalog } =
             options;
         let settings = kubelet::Options { machines: Vec::new(), images, cold_start };
         let kubelet = Arc::new(Kubelet::start(plane, settings).await?);
@@ -112,10 +110,9 @@ impl Provider {
         let mut config = plane.config().await?;
         // Else an eviction that a budget does not allow is tried again for minutes before it is told.
         config.default_retry = false;
-        let name = node_class.clone();
         let client = runtime.spawn(async move { Client::try_from(config) }).await??;
         let world = Arc::new(World {
-            objects: Objects::new(client, &name),
+            objects: Objects::new(client, &namespace),
             kubelet,
             boot,
             consolidate_after,
@@ -130,7 +127,7 @@ impl Provider {
             running.await;
             let _ = done.send(());
         });
-        Ok(Self { world, stop, stopped, runtime: Some(runtime), node_class })
+        Ok(Self { world, stop, stopped, runtime: Some(runtime), namespace })
     }
 
     /// The kubelets: processes, cuts, kills.
@@ -193,7 +190,7 @@ impl Provider {
     }
 
     /// A NodePool of this provider's, to be applied: of any type and zone, rented in this way. Its Nodes have the
-    /// label `karpenter.k8s.aws/ec2nodeclass`, whose value is the node class.
+    /// label `karpenter.k8s.aws/ec2nodeclass`, whose value is the namespace.
     pub fn pool(&self, name: &str, weight: u32, capacity_type: CapacityType) -> Value {
         let rented = capacity_type.to_string();
         let requirement =
@@ -202,7 +199,7 @@ impl Provider {
             "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": { "name": name },
             "spec": { "weight": weight, "template": { "spec": {
                 "nodeClassRef": {
-                    "group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": self.node_class,
+                    "group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": self.namespace,
                 },
                 "requirements": [requirement],
             } } },

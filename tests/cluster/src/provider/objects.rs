@@ -23,7 +23,8 @@ const DISRUPTED: &str = "karpenter.sh/disrupted";
 #[derive(Clone)]
 pub(super) struct Objects {
     client: Client,
-    node_class: String,
+    /// Its pods alone, and the NodePools of the node class of that name.
+    namespace: String,
 }
 
 /// What there is at one moment.
@@ -33,31 +34,34 @@ pub(super) struct Seen {
     pub(super) overlays: Vec<Overlay>,
     pub(super) claims: Vec<DynamicObject>,
     pub(super) nodes: BTreeSet<String>,
+    /// Those of them that take no new pods.
+    pub(super) closed: BTreeSet<String>,
     pub(super) pods: Vec<Pod>,
 }
 
 impl Objects {
-    /// Concerned with the NodePools of one node class.
-    pub(super) fn new(client: Client, node_class: &str) -> Self {
-        Self { client, node_class: node_class.to_owned() }
+    pub(super) fn new(client: Client, namespace: &str) -> Self {
+        Self { client, namespace: namespace.to_owned() }
     }
 
     pub(super) async fn read(&self) -> anyhow::Result<Seen> {
         let all = ListParams::default();
         let (pools, overlays) = (self.api("v1", "NodePool"), self.api("v1alpha1", "NodeOverlay"));
         let nodes = Api::<Node>::all(self.client.clone());
-        let pods = Api::<Pod>::all(self.client.clone());
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
         let claims = self.claims();
-        let (pools, overlays, claims, nodes, pods) = tokio::try_join!(
+        let cordoned = ListParams::default().fields("spec.unschedulable=true");
+        let (pools, overlays, claims, nodes, closed, pods) = tokio::try_join!(
             pools.list(&all),
             overlays.list(&all),
             claims.list(&all),
             nodes.list_metadata(&all),
+            nodes.list_metadata(&cordoned),
             pods.list(&all),
         )?;
         let ours = |object: &DynamicObject| {
             let name = object.data.pointer("/spec/template/spec/nodeClassRef/name");
-            name.and_then(Value::as_str) == Some(&*self.node_class)
+            name.and_then(Value::as_str) == Some(&*self.namespace)
                 && object.metadata.deletion_timestamp.is_none()
         };
         Ok(Seen {
@@ -65,6 +69,7 @@ impl Objects {
             overlays: overlays.iter().map(spec::<Overlay>).collect::<Result<_, _>>()?,
             claims: claims.items,
             nodes: nodes.iter().map(kube::ResourceExt::name_any).collect(),
+            closed: closed.iter().map(kube::ResourceExt::name_any).collect(),
             pods: pods.items,
         })
     }

@@ -13,10 +13,12 @@ use spotscale_test_cluster::{
     TestCluster,
     apply::apply,
     catalog::{CapacityType, Catalog, Offering},
+    karpenter::install_definitions,
     kubelet::{Image, Running},
     provider::{Instance, Options, Provider},
     until,
 };
+use tokio::sync::OnceCell;
 
 /// The type of every machine here; it has room for two of the test's pods.
 pub(crate) const TYPE: &str = "g4dn.xlarge";
@@ -39,8 +41,10 @@ pub(crate) fn on_demand(zone: &str) -> Offering {
 impl World {
     /// Spot is cheapest in us-east-1a, then in us-east-1b; on demand is dearer. There is no NodePool yet.
     pub(crate) async fn new(name: &str, change: impl FnOnce(&mut Options)) -> Self {
+        static DEFINED: OnceCell<()> = OnceCell::const_new();
         let cluster = TestCluster::shared();
         let (client, namespace) = (cluster.client().await, cluster.namespace(name).await);
+        DEFINED.get_or_try_init(|| install_definitions(&client)).await.unwrap();
         let catalog = Catalog::default()
             .instance_type(TYPE, &[("cpu", "4"), ("memory", "16Gi"), ("nvidia.com/gpu", "2")])
             .offer(spot("us-east-1a"), 0.16)
