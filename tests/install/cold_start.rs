@@ -5,14 +5,10 @@ use std::time::{Duration, Instant};
 
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use spotscale_test_cluster::until;
+use spotscale_test_cluster::{tiny, until};
 use tokio::time::sleep;
 
-use crate::{
-    install::Install,
-    loss::ALONE,
-    traffic::{pixel, tiny_model},
-};
+use crate::{install::Install, loss::ALONE, traffic::tiny_models};
 
 const WAKES: usize = 8;
 /// What is promised on a quiet machine, and printed. A busy one gets four times as long.
@@ -28,7 +24,7 @@ async fn a_held_request_scales_from_zero_at_once_and_is_answered_as_soon_as_the_
         "scaler": {}, "front": { "preStopSeconds": 0 },
         "model": {
             "models": ["tiny=/models/logits.onnx"],
-            "volume": { "hostPath": { "path": tiny_model() } },
+            "volume": { "hostPath": { "path": tiny_models() } },
             "trigger": { "idleAfterSeconds": "1", "shrinkWindowSeconds": "1", "coldStartSeconds": "5" },
         },
     });
@@ -65,7 +61,7 @@ async fn a_held_request_scales_from_zero_at_once_and_is_answered_as_soon_as_the_
 async fn wake(install: &Install) -> (Duration, Duration) {
     let sent = Instant::now();
     let answer = async {
-        assert_eq!(install.classify(&pixel()).await, Ok(200));
+        assert_eq!(install.classify(&tiny::pixel()).await, Ok(200));
         Instant::now()
     };
     let scaled = async {

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::{
     cluster::{kubectl, quiet},
     install::Install,
-    traffic::{Traffic, tiny_model},
+    traffic::{Traffic, tiny_models},
 };
 
 const REQUESTS: u64 = 100_000;
@@ -85,7 +85,7 @@ async fn under_load(name: &str, values: Value, requests: u64) -> (Install, Arc<T
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_hundred_thousand_requests_none_is_lost_while_pods_die_and_every_role_is_rolled() {
     let _alone = ALONE.lock().await;
-    let (install, traffic) = under_load("loss", values(tiny_model()), REQUESTS).await;
+    let (install, traffic) = under_load("loss", values(tiny_models()), REQUESTS).await;
     install.introduce_the_scaler_to_keda().await;
     let start = std::time::Instant::now();
     let ((), mishaps) = tokio::join!(traffic.flow(&install), mishaps(&install, &traffic));
@@ -104,7 +104,7 @@ async fn of_a_hundred_thousand_requests_none_is_lost_while_pods_die_and_every_ro
 /// lost, and nothing else is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_may_not_be_sent_twice_is_lost_with_its_pod_and_counted() {
-    let mut values = values(tiny_model());
+    let mut values = values(tiny_models());
     values["front"]["idempotentPaths"] = json!([]);
     let (first, most) = PLANTED;
     let (install, traffic) = under_load("lossy", values, most).await;

@@ -2,7 +2,6 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     sync::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -18,7 +17,7 @@ use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use spotscale_test_cluster::parts::part;
+use spotscale_test_cluster::tiny;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::install::Install;
@@ -46,7 +45,7 @@ impl Traffic {
     pub(crate) async fn of(wanted: u64, install: &Install) -> Arc<Self> {
         Arc::new(Self {
             http: HttpClient::builder(TokioExecutor::new()).build_http(),
-            picture: pixel(),
+            picture: tiny::pixel(),
             fronts: Mutex::new(install.ready_addresses("spotscale-front").await),
             wanted: AtomicU64::new(wanted),
             sent: AtomicU64::new(0),
@@ -124,24 +123,11 @@ impl Traffic {
 }
 
 /// A folder with the model `logits.onnx`. Not a temporary one, of which a pod has its own.
-pub(crate) fn tiny_model() -> &'static Path {
+pub(crate) fn tiny_models() -> &'static Path {
     static WRITTEN: LazyLock<PathBuf> = LazyLock::new(|| {
-        let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-models");
-        std::fs::create_dir_all(&models).unwrap();
-        let script =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("inference/tests/python/tiny_model.py");
-        let written = Command::new(part("SPOTSCALE_PYTHON")).arg(script).arg(&models).status();
-        assert!(written.unwrap().success());
+        let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("install-models");
+        tiny::write_models(&models);
         models
     });
     &WRITTEN
-}
-
-/// A picture of one white pixel.
-pub(crate) fn pixel() -> Bytes {
-    let mut bmp =
-        b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
-    bmp.resize(54, 0);
-    bmp.extend([255, 255, 255, 0]);
-    bmp.into()
 }

@@ -4,7 +4,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde_json::Value;
-use spotscale_test_cluster::parts::part;
+use spotscale_test_cluster::{parts::part, tiny};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -163,7 +163,7 @@ fn command(folder: &Path, flags: &[&str]) -> Command {
         .args(["--console-listen=127.0.0.1:0", "--max-replicas=3", "--provisioning=500ms"])
         .args(["--cooldown=2s", "--idle-after=3s", "--stabilisation=3s"])
         .arg(format!("--logs={}", folder.join("replicas").display()))
-        .arg(format!("--model={}", tiny_model(folder).display()))
+        .arg(format!("--model={}", tiny::write_models(folder).display()))
         .args(flags)
         .env("ORT_DYLIB_PATH", part("ORT_DYLIB_PATH"))
         .stdin(Stdio::null())
@@ -171,15 +171,6 @@ fn command(folder: &Path, flags: &[&str]) -> Command {
         .stderr(log)
         .kill_on_drop(true);
     command
-}
-
-/// A classifier that averages colours: right for what happens around a model, and quick to load.
-pub(crate) fn tiny_model(folder: &Path) -> PathBuf {
-    let python = part("SPOTSCALE_PYTHON");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("inference/tests/python/tiny_model.py");
-    let made = std::process::Command::new(python).arg(script).arg(folder).status().unwrap();
-    assert!(made.success(), "no model was written: run `make test`, which brings what it needs");
-    folder.join("logits.onnx")
 }
 
 /// A picture to classify.

@@ -13,12 +13,10 @@ pub(crate) mod sqs;
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
@@ -34,7 +32,7 @@ use spotscale_test_cluster::{
     kubelet::{Image, Running},
     parts::part,
     provider::{Instance, Options, Provider},
-    until,
+    tiny, until,
 };
 
 use crate::world::{is_ready, shared};
@@ -101,7 +99,7 @@ impl Ground {
         self.pools(MODEL).await;
         self.apply(objects::service()).await;
         self.apply(objects::budget()).await;
-        self.apply(objects::model(&self.label(MODEL), pods, tiny_model())).await;
+        self.apply(objects::model(&self.label(MODEL), pods, tiny_models())).await;
         self.ready(pods.replicas).await;
     }
 
@@ -227,7 +225,7 @@ impl Ground {
         let name = format!("{}-front", self.namespace);
         let group = self.cluster.plane().group();
         let front = Process::start(group, &name, &args.collect::<Vec<_>>(), &env).await;
-        let target = Target::new(&front.url("service"), pixel());
+        let target = Target::new(&front.url("service"), tiny::pixel());
         self.until("the front to answer", || async {
             target.classify().await.map(|()| true).map_err(anyhow::Error::msg)
         })
@@ -280,25 +278,12 @@ fn images() -> std::collections::BTreeMap<String, Image> {
     images.map(|(name, image)| (name.to_owned(), image)).into()
 }
 
-/// A folder with the model `logits.onnx`, which costs next to nothing. Not a temporary one, of which a pod has its own.
-fn tiny_model() -> &'static Path {
+/// A folder with the model `logits.onnx`. Not a temporary one, of which a pod has its own.
+fn tiny_models() -> &'static Path {
     static WRITTEN: LazyLock<PathBuf> = LazyLock::new(|| {
-        let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-models");
-        std::fs::create_dir_all(&models).unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let script = root.join("inference/tests/python/tiny_model.py");
-        let written = Command::new(part("SPOTSCALE_PYTHON")).arg(script).arg(&models).status();
-        assert!(written.unwrap().success());
+        let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("autoscaler-models");
+        tiny::write_models(&models);
         models
     });
     &WRITTEN
-}
-
-/// A picture of one white pixel.
-fn pixel() -> Bytes {
-    let mut bmp =
-        b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
-    bmp.resize(54, 0);
-    bmp.extend([255, 255, 255, 0]);
-    bmp.into()
 }

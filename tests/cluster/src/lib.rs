@@ -26,6 +26,7 @@ pub mod parts;
 pub mod pki;
 pub mod programs;
 pub mod provider;
+pub mod tiny;
 
 pub use cluster::TestCluster;
 pub use control_plane::{Options, until};
