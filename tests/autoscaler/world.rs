@@ -1,6 +1,6 @@
 //! One test's part of the cluster: a namespace, machines of its own and what runs on them.
 
-use std::{collections::BTreeMap, ops::Deref, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Deref, sync::Arc, time::Duration};
 
 use clap::Parser;
 use k8s_openapi::api::{
@@ -18,8 +18,8 @@ use spotscale_autoscaler::{
 };
 use spotscale_test_cluster::{
     TestCluster,
-    apply::{apply, documents},
-    keda::until_established,
+    apply::apply,
+    karpenter::install_definitions,
     kubelet::{Image, Kubelet, Machine, Options},
     until,
 };
@@ -79,13 +79,7 @@ pub(crate) async fn shared() -> &'static TestCluster {
 /// Adds Karpenter's definitions, and the daemon's rights.
 async fn prepare(cluster: &TestCluster) {
     let client = cluster.client().await;
-    let folder = std::env::var_os("SPOTSCALE_CRDS").expect("SPOTSCALE_CRDS: run `make test`");
-    for kind in ["nodeclaims", "nodepools", "nodeoverlays"] {
-        let file = Path::new(&folder).join(format!("karpenter.sh_{kind}.yaml"));
-        let definitions = documents(&std::fs::read_to_string(file).unwrap()).unwrap();
-        apply(&client, "default", &definitions).await.unwrap();
-        until_established(&client, &definitions[0].name_any()).await.unwrap();
-    }
+    install_definitions(&client).await.unwrap();
     grant(&client, "default", false).await;
 }
 
