@@ -28,6 +28,8 @@ use spotscale_test_cluster::{
 };
 
 const CAPACITY_TYPE: &str = "karpenter.sh/capacity-type";
+/// A node for which a pod was meant is not looked at for 20 s.
+const SPARED: Duration = Duration::from_secs(25);
 
 /// A control plane of the test's own with KWOK.
 async fn start(name: &str) -> (ControlPlane, Client, Kwok) {
@@ -95,6 +97,8 @@ async fn prices_weights_and_overlays_decide_what_karpenter_launches() {
     let node = node_of(&client, "two").await;
     assert_eq!(what(&node), ("g4dn.xlarge", "us-east-1a", "on-demand"), "the weightier");
 
+    // A new node is spared; later Karpenter looks at it only when something changes, or after five minutes.
+    tokio::time::sleep(SPARED).await;
     // Dearer than the other type now, so Karpenter moves what runs on it.
     let start = std::time::Instant::now();
     put(&client, overlay("2.00")).await;
@@ -107,6 +111,12 @@ async fn prices_weights_and_overlays_decide_what_karpenter_launches() {
     .await
     .unwrap();
     let taken = start.elapsed();
+    until("the move", || async { Ok(what(&node_of(&client, "two").await).0 == "g5.xlarge") })
+        .await
+        .unwrap();
+    let moved = start.elapsed();
+    println!("overlay taken after {taken:?}, moved after {moved:?}");
+
     put(&client, deployment("three", 1, "3", &json!({}))).await;
     node_of(&client, "three").await;
     let claims = objects(&client, "v1", "NodeClaim").list(&ListParams::default()).await.unwrap();
@@ -114,10 +124,6 @@ async fn prices_weights_and_overlays_decide_what_karpenter_launches() {
         claim.annotations().contains_key("karpenter.sh/price-overlay-applied")
     };
     assert_eq!(claims.iter().filter(marked).count(), 1, "{claims:#?}");
-    until("the move", || async { Ok(what(&node_of(&client, "two").await).0 == "g5.xlarge") })
-        .await
-        .unwrap();
-    println!("overlay taken after {taken:?}, moved after {:?}", start.elapsed());
 }
 
 fn overlay(price: &str) -> Value {
