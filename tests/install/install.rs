@@ -169,11 +169,11 @@ impl Install {
     }
 
     /// Tells KEDA the scalers' name, as the name service does, and has it look at once: it has been failing for so long
-    /// that its next try may be a minute away.
+    /// that its next try may be a minute away. It is to be quick from now on.
     pub(crate) async fn introduce_the_scaler_to_keda(&self) {
         let scalers: Vec<_> = self.pods("scaler").iter().map(|pod| pod.ip).collect();
         cluster().await.add_host(&format!("spotscale-scaler.{}.svc", self.namespace), &scalers);
-        let change = Patch::Merge(json!({ "spec": { "pollingInterval": 2 } }));
+        let change = Patch::Merge(json!({ "spec": { "pollingInterval": 2, "cooldownPeriod": 5 } }));
         let objects = self.scaled_objects();
         objects.patch("spotscale-model", &PatchParams::default(), &change).await.unwrap();
         until("KEDA to accept the trigger", || async {

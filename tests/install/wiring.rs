@@ -44,6 +44,25 @@ fn the_hpa_has_no_tolerance_where_kubernetes_can_do_without() {
 }
 
 #[test]
+fn replicas_are_held_by_keda_too_where_queries_decide_and_only_there() {
+    let fallback = |values: &str| {
+        let objects = render(&[values]);
+        find(&objects, "ScaledObject", "spotscale-model").at("/spec/fallback/behavior").clone()
+    };
+    // A fallback keeps KEDA on a connection that has been failing, so nobody gets it for nothing.
+    assert_eq!(fallback("log=info"), json!(null));
+    for query in [
+        "model.trigger.gpuQuery=avg(gpu)",
+        "prometheus.queries.gpu=avg(gpu),model.trigger.gpuQueryRef=gpu",
+        "model.trigger.priceQuery=avg(usd),model.trigger.onDemandUsdPerHour=1.006",
+        "prometheus.queries.usd=avg(usd),model.trigger.priceQueryRef=usd,model.trigger.onDemandUsdPerHour=1.006",
+    ] {
+        let values = format!("prometheus.url=http://127.0.0.1:9,{query}");
+        assert_eq!(fallback(&values), json!("currentReplicas"), "{query}");
+    }
+}
+
+#[test]
 fn keda_and_the_front_find_every_replica_of_the_scaler() {
     let objects = render(&[]);
     let service = find(&objects, "Service", "spotscale-scaler");

@@ -143,7 +143,7 @@ impl Scaling {
         let rules = |step| Rules { stabilization: Millis::ZERO, policies: vec![(step, period)] };
         Self {
             polling: Millis::from_secs(10),
-            cooldown: Millis::from_secs(10),
+            cooldown: Millis::from_secs(120),
             sync: period,
             behavior: Behavior {
                 min: min.max(1),
