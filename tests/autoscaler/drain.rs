@@ -92,6 +92,7 @@ async fn s01_a_notice_of_the_node_itself_empties_it_and_something_serves_through
 #[tokio::test(flavor = "multi_thread")]
 async fn s02_the_same_notice_from_the_queue_and_from_the_node_is_one_drain() {
     let world = one_replica("s02").await;
+    let before = world.ready(1).await;
     let cluster = world.daemon().await;
     let interruption = NoticeKind::Interruption { deadline: in_seconds(120) };
     let own = OwnNode::new(restricted(&world.cluster).await, first(&world));
@@ -100,7 +101,6 @@ async fn s02_the_same_notice_from_the_queue_and_from_the_node_is_one_drain() {
     },);
     told.unwrap();
     notified.unwrap();
-    let before = world.ready(1).await;
     assert!(moved(&world).await >= 1, "for a moment nothing served");
     let after = world.ready(1).await;
     assert!(before.keys().all(|name| !after.contains_key(name)), "{before:?} {after:?}");

@@ -47,8 +47,12 @@ impl Case<'_> {
         daemon.leads().await;
         daemon.proxy.kill(daemon.process.pid(), Some(*kill));
         self.tell(&old).await;
-        let is_killed_or_over =
-            || async { Ok(daemon.proxy.has_killed() || self.is_over(&old, true).await?) };
+        let last = *self.steps().last().unwrap();
+        // Where calls are slow a pod may be gone before its eviction is answered.
+        let is_killed_or_over = || async {
+            let answered = daemon.proxy.count(last) > 0;
+            Ok(daemon.proxy.has_killed() || answered && self.is_over(&old, true).await?)
+        };
         ground.until("the kill or the end", is_killed_or_over).await;
         let was_killed = daemon.proxy.has_killed();
         // The machine may be gone before the next daemon looks, to which its message is then a stranger's for minutes.
@@ -56,8 +60,10 @@ impl Case<'_> {
         if was_killed {
             daemon.restart(ground).await;
         }
-        let is_over =
-            || async { Ok(ground.of(scope).len() == 1 && self.is_over(&old, knows).await?) };
+        let is_over = || async {
+            let all = daemon.proxy.count(last) > 0 && ground.of(scope).len() == 1;
+            Ok(all && self.is_over(&old, knows).await?)
+        };
         ground.until("the end", is_over).await;
         (daemon.proxy.acts(), was_killed)
     }
