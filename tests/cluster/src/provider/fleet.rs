@@ -244,7 +244,14 @@ mod tests {
         serde_json::from_value(json!({ "metadata": { "uid": uid }, "spec": spec })).unwrap()
     }
 
-    /// A fleet with a running machine that has two GPUs, and its Node.
+    /// One type, with two GPUs, in one zone.
+    fn catalog() -> Catalog {
+        let offering = Offering::new("g4dn.xlarge", "us-east-1a", CapacityType::Spot);
+        let resources = [("nvidia.com/gpu", "2")];
+        Catalog::default().instance_type("g4dn.xlarge", &resources).offer(offering, 0.16)
+    }
+
+    /// A fleet with a running machine of it, and its Node.
     fn fleet(catalog: &Catalog) -> (Fleet, String) {
         let class = json!({ "group": "g", "kind": "K", "name": "n" });
         let spec = json!({ "template": { "spec": { "nodeClassRef": class } } });
@@ -263,10 +270,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_has_just_come_is_enough_for_whom_it_has_room() {
-        let offering = Offering::new("g4dn.xlarge", "us-east-1a", CapacityType::Spot);
-        let catalog = Catalog::default()
-            .instance_type("g4dn.xlarge", &[("nvidia.com/gpu", "2")])
-            .offer(offering, 0.16);
+        let catalog = catalog();
         let (mut fleet, node) = fleet(&catalog);
         let open = BTreeSet::new();
         let bound = pod("first", Some(&node));
@@ -282,10 +286,7 @@ mod tests {
 
     #[test]
     fn no_second_machine_is_bought_for_a_pod_that_a_busy_scheduler_lets_wait() {
-        let offering = Offering::new("g4dn.xlarge", "us-east-1a", CapacityType::Spot);
-        let catalog = Catalog::default()
-            .instance_type("g4dn.xlarge", &[("nvidia.com/gpu", "2")])
-            .offer(offering, 0.16);
+        let catalog = catalog();
         let (mut fleet, node) = fleet(&catalog);
         let open = BTreeSet::new();
         let waits = pod("first", None);
@@ -303,10 +304,7 @@ mod tests {
 
     #[test]
     fn nothing_is_meant_for_a_machine_that_takes_no_new_pods() {
-        let offering = Offering::new("g4dn.xlarge", "us-east-1a", CapacityType::Spot);
-        let catalog = Catalog::default()
-            .instance_type("g4dn.xlarge", &[("nvidia.com/gpu", "2")])
-            .offer(offering, 0.16);
+        let catalog = catalog();
         let (mut fleet, node) = fleet(&catalog);
         let waits = pod("first", None);
         fleet.recount(std::slice::from_ref(&waits), &BTreeSet::new(), &catalog);
