@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
+use spotscale_simulate::setup::Scaling;
 
 use crate::{
     object::{find, of_kind},
@@ -40,6 +41,18 @@ fn the_hpa_has_no_tolerance_where_kubernetes_can_do_without() {
             assert_eq!(behavior[direction]["tolerance"], expected, "{version} {value}");
             assert_eq!(behavior[direction]["stabilizationWindowSeconds"], 0);
         }
+    }
+}
+
+#[test]
+fn the_simulated_scaled_object_waits_as_long_as_that_of_the_chart() {
+    let objects = render(&[]);
+    let scaled = find(&objects, "ScaledObject", "spotscale-model");
+    let simulated = Scaling::chart(0, 20);
+    for (key, span) in
+        [("pollingInterval", simulated.polling), ("cooldownPeriod", simulated.cooldown)]
+    {
+        assert_eq!(scaled.at(&format!("/spec/{key}")), &json!(span.0 / 1000), "{key}");
     }
 }
 
