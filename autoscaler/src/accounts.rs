@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spotscale_decide::{
-    cluster::{CapacityType, Observation, Offering},
+    cluster::{CapacityType, EndedBy, Observation, Offering},
     ledger::{Baseline, FeedRow, Ledger, LifeLine, Reconciliation, Row, Totals},
     prices::{PriceBook, PriceChange},
     units::{InstanceId, InstanceType, MicroUsd, UsdPerHour},
@@ -142,11 +142,11 @@ impl Accounts {
         self.ledger.open_ends()
     }
 
-    /// The provider tells what became of one of them.
-    pub(crate) fn learn(&mut self, fate: &Fate) {
-        if let Some(End { at, by }) = fate.end {
-            self.ledger.end(&fate.instance, at, by);
-        }
+    /// The provider tells what became of one of them: what it was, if the provider took it.
+    pub(crate) fn learn(&mut self, fate: &Fate) -> Option<Offering> {
+        let End { at, by } = fate.end?;
+        let ended = self.ledger.end(&fate.instance, at, by)?;
+        (by == EndedBy::Provider).then(|| ended.clone())
     }
 
     /// The prices in force of these types.

@@ -1,4 +1,4 @@
-//! What became of machines: asked after a downtime, since the cluster no longer knows those that ended meanwhile.
+//! What became of machines that are gone without a word: while nobody looked, or because no notice came.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -91,7 +91,7 @@ fn moment(text: &str) -> Option<Timestamp> {
 }
 
 pub(super) fn text(rows: usize, found: &Reconciliation) -> String {
-    let Reconciliation { ledger, feed, differences } = found;
+    let Reconciliation { ledger, feed, settled, differences } = found;
     let (ledger, feed) = (usd(*ledger), usd(*feed));
     let mut lines = vec![
         format!("{rows} rows of the feed, held against the lives that are still told one by one."),
@@ -99,6 +99,12 @@ pub(super) fn text(rows: usize, found: &Reconciliation) -> String {
             "Of the machines and hours that both know the ledger has {ledger}, the feed {feed}."
         ),
     ];
+    if *settled > MicroUsd::ZERO {
+        lines.push(format!(
+            "Left out: {} of the feed for hours that are more than a day ago, and settled.",
+            usd(*settled)
+        ));
+    }
     if differences.is_empty() {
         lines.push("They agree, but for rounding.".to_owned());
     }

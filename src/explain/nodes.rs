@@ -41,6 +41,7 @@ fn end(end: LifeEnd) -> String {
     let by = match end.by {
         EndedBy::Us => "given back",
         EndedBy::Provider => "taken by the provider",
+        EndedBy::Unknown => "gone",
     };
     match (end.inferred, end.at == end.at_latest) {
         (false, true) => format!("{by} at {:.0}", end.at),

@@ -134,7 +134,7 @@ pub(crate) struct Percentiles {
 pub(crate) struct Money {
     /// What the nodes of this run cost, refunds already taken off.
     pub spend_usd: f64,
-    /// What the baseline would have cost: on-demand nodes for the most replicas that ever served, all the time.
+    /// What the baseline would have cost: on-demand nodes that never go, for the most replicas that had served so far.
     pub baseline_usd: f64,
     /// Given back because the provider interrupted a spot node in its first hour.
     pub refund_usd: f64,

@@ -193,7 +193,8 @@ async fn a_budget_is_honoured_unless_the_deadline_forces() {
         .await;
 }
 
-/// Scenario 20: a machine that goes behind the cluster's back has ended, and by whom is told.
+/// Scenario 20: a machine that goes behind the cluster's back has ended by the hand of who said that it would; of one of
+/// which nobody said so it is not known.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_is_gone_has_ended_by_the_hand_of_who_said_so() {
     let world = World::new("gone", 2).await;
@@ -212,7 +213,7 @@ async fn a_machine_that_is_gone_has_ended_by_the_hand_of_who_said_so() {
         |seen: &Observation| seen.nodes.iter().filter(|node| !node.is_alive()).count() == 2;
     let seen = world.seen(&cluster, "two ends", both_ended).await;
     for node in seen.nodes {
-        let by = if node.name == taken { EndedBy::Provider } else { EndedBy::Us };
+        let by = if node.name == taken { EndedBy::Provider } else { EndedBy::Unknown };
         assert!(matches!(node.phase, NodePhase::Ended { by: who, .. } if who == by), "{node:?}");
     }
 }

@@ -162,6 +162,8 @@ pub enum EndedBy {
     Us,
     /// The provider took it.
     Provider,
+    /// Nobody has said: it is not there any more. Whoever knows is asked, and until then nothing is refunded.
+    Unknown,
 }
 
 /// A pod, mostly a replica of a workload.

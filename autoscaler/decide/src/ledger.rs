@@ -34,6 +34,7 @@ pub use self::{
     rows::Row,
 };
 use self::{
+    baseline::Peaks,
     days::{first_told, month_of},
     detour::Detour,
     exact::{Bill, Exact},
@@ -51,8 +52,9 @@ use crate::{
 /// A life that ended so long ago is no longer corrected: it is added to the sums of its days and forgotten. What a life
 /// that goes on cost so long ago is settled likewise.
 const SETTLED_AFTER: Millis = Millis::from_secs(24 * 3600);
-/// A life without any price is kept for so long after its end, in case one becomes known: it is in no sum, and named.
-const KEPT_UNPRICED: Millis = Millis::from_secs(7 * 24 * 3600);
+/// What is in doubt is kept for so long after its end: a life without any price, in case one becomes known (it is in no
+/// sum, and named), and one that is no longer listed though nobody was seen to end it, in case it is listed again.
+const KEPT_IN_DOUBT: Millis = Millis::from_secs(7 * 24 * 3600);
 /// An observation that is older than the last by less than this is late, and one that is older still was made by a clock
 /// that was set back.
 const LATE_MAX: Millis = Millis::from_secs(60);
@@ -71,7 +73,7 @@ pub struct Ledger {
     #[serde(default)]
     detour: Option<Detour>,
     month: Option<Month>,
-    serving_max: u32,
+    serving_max: Peaks,
     #[serde(with = "pairs")]
     lives: BTreeMap<LifeKey, Life>,
     settled: Settled,
@@ -117,7 +119,6 @@ impl Ledger {
         self.opened_at.get_or_insert(seen.at);
         let serving =
             |workload: &Workload| workload.replicas_wanted.0.min(index.ready(&workload.name));
-        self.serving_max = self.serving_max.max(seen.workloads.iter().map(serving).sum());
         let late = self.keep_time(seen.at);
         self.rename(seen);
         for node in &seen.nodes {
@@ -129,6 +130,7 @@ impl Ledger {
             }
         }
         if !late {
+            self.serving_max.note(seen.at, seen.workloads.iter().map(serving).sum());
             self.end_absent(&index);
             self.observed_at = Some(seen.at);
         }
@@ -171,11 +173,16 @@ impl Ledger {
         self.lives.values().filter(open).filter_map(|life| life.instance.as_ref())
     }
 
-    /// Somebody tells by whose hand one of these machines ended, and may be when. Whether there was one.
-    pub fn end(&mut self, instance: &InstanceId, at: Option<Timestamp>, by: EndedBy) -> bool {
+    /// Somebody tells by whose hand one of these machines ended, and may be when. What it was, if it was one of these.
+    pub fn end(
+        &mut self,
+        instance: &InstanceId,
+        at: Option<Timestamp>,
+        by: EndedBy,
+    ) -> Option<&Offering> {
         let lives = self.lives.values_mut();
         let mut its = lives.filter(|life| life.instance.as_ref() == Some(instance));
-        its.any(|life| life.tell(at, by))
+        its.find_map(|life| life.tell(at, by).then_some(&life.offering))
     }
 
     fn begin_month(&mut self, prices: &PriceBook, now: Timestamp) {
@@ -193,12 +200,13 @@ impl Ledger {
         let settled = &mut self.settled;
         let long_ago = SETTLED_AFTER.before(now);
         let steady = self.steady_since.is_some_and(|since| since <= long_ago);
-        let given_up = KEPT_UNPRICED.before(now);
+        let given_up = KEPT_IN_DOUBT.before(now);
         self.lives.retain(|_, life| {
             let from = life.unsettled_from();
+            let over = if life.may_come_back() { given_up } else { long_ago };
             let bill = match life.ended {
                 None if steady => life.fold(prices, long_ago),
-                Some(end) if end.at_latest <= long_ago => life.bill(prices, now),
+                Some(end) if end.at_latest <= over => life.bill(prices, now),
                 _ => None,
             };
             if let Some(bill) = &bill {

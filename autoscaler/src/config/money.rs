@@ -33,7 +33,8 @@ pub struct BaselineFlags {
     #[arg(long, env = "SPOTSCALE_AUTOSCALER_BASELINE_TYPE")]
     pub baseline_type: Option<InstanceType>,
 
-    /// How many; if not given, as many as the most pods that have served at once need.
+    /// How many; if not given, as many as the most pods that have served at once need, each since the first load that
+    /// needed it.
     #[arg(long, env = "SPOTSCALE_AUTOSCALER_BASELINE_NODES")]
     pub baseline_nodes: Option<u32>,
 }

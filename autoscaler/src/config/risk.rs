@@ -8,8 +8,9 @@ use spotscale_decide::offers::OfferPolicy;
 
 use super::{ConfigError, above_zero, duration, millis};
 
-/// What is reckoned with for losing a machine. An offering gets a bad mark of 1 for each interruption and for each time
-/// that it could not be had.
+/// What is reckoned with for losing a machine. An offering gets a bad mark of 1 for each interruption, for each machine that
+/// never became ready, and, where we buy and not Karpenter, which has a memory of its own for that, for each time that it
+/// could not be had.
 #[derive(Debug, Clone, Args, Serialize)]
 #[group(skip)]
 pub struct Risk {

@@ -100,8 +100,9 @@ impl AtWork {
         let is_sized = self.size(&quoted, &mut seen);
         let term = self.enter_term().await;
         let counts = self.config.dry_run || term.is_some_and(|term| self.keeper.has(term));
-        let spent_this_month = self.bookkeeping.account(&seen, counts, is_sized);
-        let snapshot = self.snapshot(seen, &quoted, spent_this_month);
+        let account = self.bookkeeping.account(&seen, counts, is_sized);
+        self.judgement.took(&account.taken, seen.at);
+        let snapshot = self.snapshot(seen, &quoted, account.spent_this_month);
         let plan = self.judgement.plan(&snapshot);
         let plan_ms = laps.lap_ms();
         let report = self.carry_out(&snapshot, &plan, term).await;

@@ -29,6 +29,14 @@ pub(super) struct Bookkeeping {
     inquiry: Option<Inquiry>,
 }
 
+/// What follows from the money for decisions.
+pub(super) struct Account {
+    /// Refunds taken off; none where the ledger is not ours.
+    pub(super) spent_this_month: Option<MicroUsd>,
+    /// The machines that the provider turns out to have taken without a word.
+    pub(super) taken: Vec<Offering>,
+}
+
 // === impl Bookkeeping ===
 
 impl Bookkeeping {
@@ -53,29 +61,24 @@ impl Bookkeeping {
         self.accounts.lock().resume(ledger, prices);
     }
 
-    /// Enters what was seen, and what was learned of machines that are gone, and asks for what is missing; what was spent
-    /// this month. Nothing of that where the ledger is not ours. A baseline of too many machines would stay in the metrics
-    /// for ever: nothing is told before machines are sized.
-    pub(super) fn account(
-        &mut self,
-        seen: &Observation,
-        is_ours: bool,
-        is_sized: bool,
-    ) -> Option<MicroUsd> {
+    /// Enters what was seen, and what was learned of machines that are gone, and asks for what is missing. Nothing of that
+    /// where the ledger is not ours. A baseline of too many machines would stay in the metrics for ever: nothing is told
+    /// before machines are sized.
+    pub(super) fn account(&mut self, seen: &Observation, is_ours: bool, is_sized: bool) -> Account {
         let mut accounts = self.accounts.lock();
         let learned = self.inquiry.as_mut().map(Inquiry::learned).unwrap_or_default();
+        let mut taken = vec![];
         if is_ours {
             accounts.observe(seen);
-            for fate in &learned {
-                accounts.learn(fate);
-            }
+            taken.extend(learned.iter().filter_map(|fate| accounts.learn(fate)));
             self.quotes.need(accounts.types_since());
         }
         accounts.tell((is_ours && is_sized).then_some(seen.at));
         if let Some(inquiry) = &self.inquiry {
             inquiry.ask(accounts.open_ends().filter(|_| is_ours));
         }
-        is_ours.then(|| accounts.spent_this_month(seen.at))
+        let spent_this_month = is_ours.then(|| accounts.spent_this_month(seen.at));
+        Account { spent_this_month, taken }
     }
 
     /// The prices of what is for sale and of what is there. That of anything else would be old, and nobody's.

@@ -5,12 +5,16 @@ use std::collections::{BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use spotscale_decide::{
-    cluster::Node,
+    cluster::{Node, Offering},
     offers::Machine,
     planner::{self, Action, Memory, Plan, Policy, Snapshot},
 };
 
-use crate::{execute::Report, market::Prior, state::Decision};
+use crate::{
+    execute::Report,
+    market::Prior,
+    state::{Decision, Outcome},
+};
 
 /// Decisions that are kept to be shown.
 const DECISIONS_MAX: usize = 100;
@@ -73,6 +77,13 @@ impl Judgement {
         }
     }
 
+    /// The provider turns out to have taken these without a word.
+    pub(super) fn took(&mut self, taken: &[Offering], now: Timestamp) {
+        for offering in taken {
+            self.memory.taken(&self.policy.offers, offering, now);
+        }
+    }
+
     pub(super) fn plan(&mut self, snapshot: &Snapshot) -> Plan {
         let memory = std::mem::take(&mut self.memory);
         self.memory_before.clone_from(&memory);
@@ -81,9 +92,13 @@ impl Judgement {
         plan
     }
 
-    /// What a plan came to is remembered for the next. What was not even tried may be planned again at once.
+    /// What a plan came to is remembered for the next. What was not even tried may be planned again at once, and so may
+    /// what has failed and cannot wait.
     pub(super) fn learn(&mut self, now: Timestamp, plan: &Plan, report: Report) {
-        let tried = report.decisions.iter().filter(|decision| decision.outcome.was_tried());
+        let tried = report.decisions.iter().filter(|decision| {
+            let failed = matches!(decision.outcome, Outcome::Failed { .. });
+            decision.outcome.was_tried() && !(failed && decision.action.is_urgent())
+        });
         let tried: BTreeSet<&Action> = tried.map(|decision| &decision.action).collect();
         let actions = plan.steps.iter().map(|step| &step.action);
         for action in actions.filter(|action| !tried.contains(action)) {

@@ -29,13 +29,14 @@ mod notices;
 mod past;
 mod pod_names;
 mod rights;
+mod shared;
 mod vault;
 mod view;
 mod watch;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -170,6 +171,10 @@ impl KubeCluster {
         self.view().pools()
     }
 
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Each problem is complained of once, and again when it comes back.
     fn complain(&self, problems: BTreeSet<Problem>) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,15 +195,17 @@ impl Cluster for KubeCluster {
             return Err(ClusterError::Unavailable(objection));
         }
         let mut seen = self.view().observe(Timestamp::now());
-        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        past.complete(&mut seen.observation);
-        drop(past);
+        self.past().complete(&mut seen.observation);
         self.complain(seen.problems);
         Ok(seen.observation)
     }
 
     async fn apply(&self, action: &Action) -> Result<Applied, ClusterError> {
-        act::apply(self, action).await
+        let applied = act::apply(self, action).await?;
+        if let Action::Terminate { node } = action {
+            self.past().give_back(node, Timestamp::now());
+        }
+        Ok(applied)
     }
 
     async fn notify(&self, node: &NodeName, news: News) -> Result<Applied, ClusterError> {

@@ -1,12 +1,12 @@
 //! The nodes that were there a moment ago. A machine's end is an absence: who ended it follows from what was known of it
-//! until then.
+//! until then. Where nothing follows it is not known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use spotscale_decide::{
     cluster::{EndedBy, Node, NodePhase, NoticeKind, Observation},
-    units::Millis,
+    units::{Millis, NodeName},
 };
 
 /// For so long it is told that a node has ended.
@@ -29,6 +29,8 @@ struct Life {
     deadline: Option<Timestamp>,
     /// When it was first seen that the machine is being given back.
     left_at: Option<Timestamp>,
+    /// When it was seen last.
+    seen_at: Timestamp,
 }
 
 impl Past {
@@ -49,6 +51,7 @@ impl Past {
                 node: node.clone(),
                 deadline: deadlines.get(&node.name).copied(),
                 left_at: known.and_then(|life| life.left_at).or(left_at),
+                seen_at: seen.at,
             };
             self.lives.insert(key(node).to_owned(), life);
         }
@@ -57,6 +60,14 @@ impl Past {
             self.forget_ended(seen.at);
         }
         seen.nodes.extend(self.ended.iter().map(|(_, node)| node.clone()));
+    }
+
+    /// We give this one back: it may be gone before it is seen to leave.
+    pub(super) fn give_back(&mut self, node: &NodeName, now: Timestamp) {
+        let mut lives = self.lives.values_mut();
+        if let Some(life) = lives.find(|life| &life.node.name == node) {
+            life.left_at.get_or_insert(now);
+        }
     }
 
     /// Those that are there again, or were told for long enough.
@@ -77,7 +88,8 @@ impl Past {
 
 impl Life {
     /// The provider took it if it said that it would and it was not given back before. A machine that goes shortly before
-    /// its deadline, as EC2's do, was taken too, unless somebody is seen to have given it back.
+    /// its deadline, as EC2's do, was taken too, unless somebody is seen to have given it back. Where there is neither a
+    /// deadline nor anybody a notice may never have come.
     fn end(self, now: Timestamp) -> Node {
         /// Clocks differ, and the last look is a little old.
         const EARLY: Millis = Millis::from_secs(10);
@@ -85,9 +97,12 @@ impl Life {
             let given_back = self.left_at.is_some_and(|left_at| left_at < *deadline);
             !given_back && EARLY.before(*deadline) <= now
         });
-        let phase = match taken {
-            Some(deadline) => NodePhase::Ended { at: deadline.min(now), by: EndedBy::Provider },
-            None => NodePhase::Ended { at: now, by: EndedBy::Us },
+        let phase = match (taken, self.left_at) {
+            (Some(deadline), _) => {
+                NodePhase::Ended { at: deadline.min(now), by: EndedBy::Provider }
+            }
+            (None, Some(_)) => NodePhase::Ended { at: now, by: EndedBy::Us },
+            (None, None) => NodePhase::Ended { at: self.seen_at, by: EndedBy::Unknown },
         };
         Node { phase, ..self.node }
     }
@@ -194,18 +209,28 @@ mod tests {
 
     #[test]
     fn the_provider_took_what_it_said_it_would_and_nobody_gave_back() {
-        use EndedBy::{Provider, Us};
+        use EndedBy::{Provider, Unknown, Us};
         let ended = |second, by| NodePhase::Ended { at: at(second), by };
         for (deadline, leaving, gone_at, expected) in [
-            (None, false, 50, ended(50, Us)),
+            (None, true, 50, ended(50, Us)),
+            (None, false, 50, ended(10, Unknown)),
             (Some(130), false, 140, ended(130, Provider)),
             (Some(130), false, 125, ended(125, Provider)),
-            (Some(130), false, 60, ended(60, Us)),
+            (Some(130), false, 60, ended(10, Unknown)),
             (Some(130), true, 140, ended(140, Us)),
         ] {
             let case = format!("{deadline:?}, {leaving}, {gone_at}");
             assert_eq!(phase_after(deadline, leaving, gone_at), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn what_we_give_back_and_never_see_leave_was_given_back_by_us() {
+        let mut past = Past::default();
+        look(&mut past, 10, &[node("a", Some("i-1"))], None, false);
+        past.give_back(&"a".parse().unwrap(), at(11));
+        let seen = look(&mut past, 12, &[], None, false);
+        assert_eq!(seen[0].phase, NodePhase::Ended { at: at(12), by: EndedBy::Us });
     }
 
     #[test]
@@ -231,7 +256,7 @@ mod tests {
     fn a_machine_that_is_listed_again_goes_on_costing() {
         for instance in [None, Some("i-1")] {
             let cost = |looks: &[(i64, bool)]| spend(looks, instance).0;
-            assert_eq!(cost(&[(100, true), (110, false), (200, false)]), 11_000);
+            assert_eq!(cost(&[(100, true), (110, false), (200, false)]), 10_000);
             let back = [(100, true), (110, false), (120, true), (130, true), (200, true)];
             assert_eq!(cost(&back), 20_000, "it was there all the time");
             let twice = [(100, true), (110, false), (120, true), (150, false), (160, true)];

@@ -7,7 +7,10 @@ use crate::support::{
 };
 use jiff::{SignedDuration, Timestamp};
 use spotscale_autoscaler::{End, EndedBy, Fate, Fates, Vault};
-use spotscale_decide::units::{InstanceId, MicroUsd};
+use spotscale_decide::{
+    offers::Marks,
+    units::{InstanceId, MicroUsd},
+};
 
 const UP: u64 = BOOT_SECS as u64 + 3;
 
@@ -75,6 +78,16 @@ async fn a_provider_that_fails_hangs_or_forgets_is_asked_a_few_times_and_holds_u
     let waits: Vec<_> =
         asked.windows(2).map(|two| two[1].0.duration_since(two[0].0).as_secs()).collect();
     assert!(waits.is_sorted() && waits[0] >= 60 && waits[5] >= 1900, "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_turns_out_to_have_been_taken_counts_against_its_offering() {
+    for (by, is_marked) in [(EndedBy::Provider, true), (EndedBy::Us, false)] {
+        let (cluster, vault, lost, _) = lost_unseen().await;
+        let fates = ScriptedFates::new([Answer::Fates(vec![fate(lost, None, by)])]);
+        let state = Running::with(&cluster, with(&vault, &fates)).after(10).await;
+        assert_eq!(state.memory.marks != Marks::default(), is_marked, "{by:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

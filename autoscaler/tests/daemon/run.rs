@@ -102,6 +102,21 @@ async fn a_cluster_that_fails_or_hangs_is_asked_again() {
 
 /// The pod needs 10 s to end, and 5 s more is the margin.
 #[tokio::test(start_paused = true)]
+async fn a_cordon_and_a_forced_eviction_that_fail_are_asked_for_again_at_the_next_look() {
+    let cluster = ScriptedCluster::new(1);
+    let running = Running::start(&cluster);
+    running.after(UP).await;
+    let before = cluster.applied().len();
+    let down = || Some(Mishap::Fails(ClusterError::Unavailable("down".to_owned())));
+    cluster.interrupt(SignedDuration::from_secs(14));
+    cluster.on_apply([down(), down(), down(), down()]);
+    running.after(4).await;
+    let applied = &cluster.applied()[before..];
+    assert!(applied.contains(&"cordon") && applied.contains(&"evict"), "{applied:?}");
+}
+
+/// The pod needs 10 s to end, and 5 s more is the margin.
+#[tokio::test(start_paused = true)]
 async fn a_call_that_hangs_does_not_use_up_the_margin_of_an_eviction() {
     // Its last call is past, or comes while the cordon hangs.
     for (lead, evicted_within) in [(14, 3), (18, 6)] {

@@ -83,16 +83,12 @@ fn held(report: &Report) -> Chart {
 
 fn money(report: &Report) -> Chart {
     const CENTS: f64 = 100.0;
-    // Straight, because the peak of the whole run sizes it; on the way only the peak so far was
-    // known.
-    let top = Some(report.money.baseline_usd * CENTS);
-    let baseline = vec![(0.0, Some(0.0)), (report.duration_ms, top)];
     Chart {
         title: "Money",
         unit: "US cents since the start",
         scale: Scale::Linear,
         lines: vec![
-            Line { name: "baseline", class: "dashed", steps: false, points: baseline },
+            system_line(report, "baseline", "dashed", |moment| moment.baseline_usd * CENTS),
             system_line(report, "spent", "main", |moment| moment.spend_usd * CENTS),
         ],
     }

@@ -125,8 +125,8 @@ fn definitions(page: &mut String) {
          end, less what is refunded when the provider takes a spot node in its first hour. The prices are \
          illustrative unless --prices names a recording; a virtual node is one process on this \
          machine's CPU, whatever type it is billed as.</dd>\
-         <dt>Baseline</dt><dd>On-demand nodes for the most replicas that ever served at once, \
-         running from start to end.</dd></dl></section>",
+         <dt>Baseline</dt><dd>On-demand nodes for the most replicas that had served at once so far: they \
+         come with the load and never go.</dd></dl></section>",
     );
 }
 

@@ -91,7 +91,7 @@ impl From<FormerLedger> for Ledger {
             steady_since: None,
             detour: None,
             month,
-            serving_max,
+            serving_max: serving_max.into(),
             lives,
             settled,
         }

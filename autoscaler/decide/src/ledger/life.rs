@@ -93,6 +93,12 @@ impl Life {
     /// Takes note of the node as it is listed, or was in a look that is late.
     pub(super) fn see(&mut self, node: &Node, index: &Index<'_>, is_late: bool) {
         match node.phase {
+            // Whoever has told of its end knows more.
+            NodePhase::Ended { at, by: EndedBy::Unknown } => {
+                if self.ended.is_none() {
+                    self.vanish(at, index.seen.at);
+                }
+            }
             NodePhase::Ended { at, by } => {
                 self.ended = Some(End::told(at, by));
                 self.gone_at.get_or_insert(index.seen.at);
@@ -141,7 +147,7 @@ impl Life {
         }
     }
 
-    /// The node is no longer listed, and nobody said why: it was listed last at a moment. The provider is believed to
+    /// The node is not there any more, and nobody said why: it was seen last at a moment. The provider is believed to
     /// have taken it only if it said that it would, and by now: a refund is never claimed on a guess. Nor is a second of
     /// life invented: it may have ended right after it was seen.
     pub(super) fn vanish(&mut self, listed_at: Timestamp, now: Timestamp) {
@@ -152,6 +158,12 @@ impl Life {
             None => (listed_at, EndedBy::Us),
         };
         self.ended = Some(End { at, at_latest: now, by, inferred: true });
+        self.gone_at.get_or_insert(now);
+    }
+
+    /// It is no longer listed, and nobody told it to leave: whoever selects nodes may have meant something else for a while.
+    pub(super) fn may_come_back(&self) -> bool {
+        self.ended.is_some_and(|end| end.inferred) && self.left_at.is_none()
     }
 
     /// Somebody tells of an end that is inferred so far. Without a time it stays where it was inferred.

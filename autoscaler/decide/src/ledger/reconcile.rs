@@ -41,6 +41,9 @@ pub struct Reconciliation {
     pub ledger: MicroUsd,
     /// What the feed has for them.
     pub feed: MicroUsd,
+    /// What it has for hours of these machines that are settled: the ledger knows them no more one by one.
+    #[serde(default)]
+    pub settled: MicroUsd,
     /// Every difference that is more than rounding.
     pub differences: Vec<Difference>,
 }
@@ -136,7 +139,8 @@ impl Ledger {
         for row in rows {
             let charged = hours.entry((&row.instance, hour_of(row.at))).or_default();
             *charged = charged.saturating_add(row.charge);
-            if let Some((_, life)) = lives.get(&row.instance) {
+            let life = lives.get(&row.instance).map(|(_, life)| *life);
+            if let Some(life) = life.filter(|life| !is_settled(life, hour_of(row.at))) {
                 found.differences.extend(price_difference(row, life, prices));
             }
         }
@@ -147,6 +151,10 @@ impl Ledger {
                 *sum = sum.saturating_add(*charged);
                 continue;
             };
+            if is_settled(life, *hour) {
+                found.settled = found.settled.saturating_add(*charged);
+                continue;
+            }
             let ours = charge(life, prices, *hour, now);
             found.ledger = found.ledger.saturating_add(ours);
             found.feed = found.feed.saturating_add(*charged);
@@ -165,6 +173,11 @@ impl Ledger {
         found.differences.extend(missing(&lives, &hours, now));
         found
     }
+}
+
+/// Did what the life cost in this hour begin to be settled? Its prices may be forgotten.
+fn is_settled(life: &Life, hour: Timestamp) -> bool {
+    life.folded.is_some_and(|folded| hour < folded.until)
 }
 
 fn price_difference(row: &FeedRow, life: &Life, prices: &PriceBook) -> Option<Difference> {
@@ -269,6 +282,31 @@ mod tests {
         assert!(matches!(&kinds[3],
             Difference::MissingInFeed { node, .. } if node.as_str() == "i-2"));
         assert_eq!(kinds.len(), 4);
+    }
+
+    #[test]
+    fn hours_that_are_settled_are_told_apart() {
+        const HOUR: i64 = 3600;
+        let prices = |changes: &[(i64, &str)]| -> PriceBook {
+            let change = |(at_second, price): &(i64, &str)| PriceChange {
+                at: at(*at_second),
+                price: price.parse().unwrap(),
+            };
+            changes.iter().map(|one| (spot("a"), change(one))).collect()
+        };
+        let machine =
+            Node { instance: Some("i-1".parse().unwrap()), ..node("n", spot("a"), at(0)) };
+        let mut ledger = Ledger::default();
+        for hour in 0..=72 {
+            let all = prices(&[(0, "0.36"), (40 * HOUR, "0.72")]);
+            ledger.observe(&seen(at(hour * HOUR), vec![machine.clone()]), &all);
+        }
+        let rows = [row("i-1", 10 * HOUR, "0.36", 360_000), row("i-1", 60 * HOUR, "0.72", 720_000)];
+        // What was before is not known any more.
+        let found = ledger.reconcile(&rows, &prices(&[(40 * HOUR, "0.72")]), at(72 * HOUR));
+        assert_eq!(found.differences, []);
+        let sums = [found.ledger, found.feed, found.settled];
+        assert_eq!(sums, [720_000, 720_000, 360_000].map(MicroUsd));
     }
 
     #[test]

@@ -180,6 +180,36 @@ fn the_baseline_is_a_fleet_that_never_shrinks() {
     );
 }
 
+#[test]
+fn a_peak_makes_the_baseline_no_dearer_than_it_was_before() {
+    const HOUR: i64 = 3600;
+    let mut ledger = Ledger::default();
+    for (hour, serving) in [(0, 0), (1, 1), (2, 3), (4, 0)] {
+        let mut look = seen(at(hour * HOUR), vec![]);
+        look.workloads = vec![workload(serving)];
+        look.pods = (0..serving).map(|n| pod(&format!("p{n}"), "n")).collect();
+        ledger.observe(&look, &prices());
+    }
+    let sums = |ledger: &Ledger| ledger.totals(&baseline(None), &prices(), at(5 * HOUR));
+    // Two hours of one, and three of three.
+    assert_eq!(sums(&ledger).baseline, MicroUsd((2 + 3 * 3) * 526_000));
+    assert!(sums(&ledger).baseline_is.starts_with("3 x g4dn.xlarge"));
+    let saved = serde_json::to_value(&ledger).unwrap();
+    let kept: Ledger = serde_json::from_value(saved.clone()).unwrap();
+    assert_eq!(kept, ledger);
+    let mut highest = saved;
+    highest["serving_max"] = 3.into();
+    let former: Ledger = serde_json::from_value(highest).unwrap();
+    assert_eq!(sums(&former).baseline, MicroUsd(5 * 3 * 526_000));
+    // A clock that was set ahead has seen the highest load.
+    let mut ahead = seen(at(90 * HOUR), vec![]);
+    ahead.workloads = vec![workload(9)];
+    ahead.pods = (0..9).map(|n| pod(&format!("p{n}"), "n")).collect();
+    ledger.observe(&ahead, &prices());
+    ledger.observe(&seen(at(5 * HOUR), vec![]), &prices());
+    assert!(sums(&ledger).baseline_is.starts_with("3 x g4dn.xlarge"));
+}
+
 proptest! {
     #[test]
     fn when_it_was_looked_at_changes_nothing(
@@ -223,6 +253,33 @@ fn a_price_beyond_all_measure_does_not_overflow() {
     let mut ledger = Ledger::default();
     ledger.observe(&seen(at(0), vec![node("n", spot("a"), Timestamp::MIN)]), &book);
     assert_eq!(ledger.totals(&baseline(None), &book, Timestamp::MAX).spend, MicroUsd(i64::MAX));
+}
+
+/// What a node costs that is listed again after so many hours, after another hour; and how many lives are known just before.
+fn listed_again_after(hours: i64, node: &Node) -> (MicroUsd, usize) {
+    const HOUR: i64 = 3600;
+    let mut ledger = Ledger::default();
+    ledger.observe(&seen(at(HOUR), vec![node.clone()]), &prices());
+    for hour in 2..hours {
+        ledger.observe(&seen(at(hour * HOUR), vec![]), &prices());
+    }
+    let lives = ledger.lives.len();
+    for hour in [hours, hours + 1] {
+        ledger.observe(&seen(at(hour * HOUR), vec![node.clone()]), &prices());
+    }
+    (totals(&ledger, (hours + 1) * HOUR).spend, lives)
+}
+
+#[test]
+fn a_node_that_is_not_listed_for_days_and_then_again_is_billed_once() {
+    let node = node("n", on_demand("a"), at(0));
+    assert_eq!(listed_again_after(72, &node), (MicroUsd(73 * 526_000), 1));
+}
+
+#[test]
+fn a_node_that_was_seen_to_leave_is_settled_after_a_day() {
+    let leaving = Node { phase: NodePhase::Leaving, ..node("n", on_demand("a"), at(0)) };
+    assert_eq!(listed_again_after(72, &leaving).1, 0);
 }
 
 #[test]

@@ -170,6 +170,15 @@ impl Action {
             Self::Close { .. } => "close",
         }
     }
+
+    /// Where it fails, is there no time to wait before it is asked for again? A pod may be placed on a node that is not
+    /// cordoned, and a pod that is forced out has no time but its grace.
+    pub const fn is_urgent(&self) -> bool {
+        matches!(
+            self,
+            Self::Cordon { cause: CordonCause::Notice, .. } | Self::Evict { force: true, .. }
+        )
+    }
 }
 
 impl fmt::Display for Action {

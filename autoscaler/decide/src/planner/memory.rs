@@ -66,6 +66,11 @@ impl Memory {
         }
     }
 
+    /// The provider turns out to have taken one of these without a word.
+    pub fn taken(&mut self, policy: &OfferPolicy, offering: &Offering, now: Timestamp) {
+        self.mark(policy, offering, 1.0, now);
+    }
+
     /// The action was not even tried: it may be planned again at once.
     pub fn dropped(&mut self, action: &Action) {
         self.asked.remove(action);

@@ -131,9 +131,13 @@ fn a_node_that_went_while_nobody_looked_is_billed_to_when_it_was_seen_until_some
     assert_eq!((end.at, end.at_latest, end.inferred), (at(70), at(3000), true));
     assert_eq!(totals(&ledger, 3000).spend, MicroUsd(7000));
     assert_eq!(ledger.open_ends().collect::<Vec<_>>(), [&instance]);
-    assert!(ledger.end(&instance, Some(at(90)), EndedBy::Provider));
+    assert_eq!(ledger.end(&instance, Some(at(90)), EndedBy::Provider), Some(&spot("a")));
     assert_eq!(ledger.open_ends().count(), 0, "and is asked about no more");
-    assert!(!ledger.end(&instance, Some(at(95)), EndedBy::Us), "what was told is not told anew");
+    assert_eq!(
+        ledger.end(&instance, Some(at(95)), EndedBy::Us),
+        None,
+        "what was told is not told anew"
+    );
     ledger.observe(&seen(at(3001), vec![]), &prices());
     let sums = totals(&ledger, 3001);
     assert_eq!((sums.spend, sums.refund), (MicroUsd(9000), MicroUsd(9000)));
