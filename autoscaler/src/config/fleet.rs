@@ -12,7 +12,8 @@ use super::{ConfigError, above_zero, duration, millis};
 #[derive(Debug, Clone, Args, Serialize)]
 #[group(skip)]
 pub struct Fleet {
-    /// Nodes that may be there at once, besides those that are being emptied.
+    /// Nodes that may be there at once, besides those that are being emptied. When there are as many, Karpenter's pools are
+    /// closed; it may pass that by what it buys in one go.
     #[arg(long, env = "SPOTSCALE_AUTOSCALER_NODES_MAX", default_value_t = 100)]
     pub nodes_max: u32,
 
@@ -37,7 +38,7 @@ pub struct Fleet {
     #[arg(long, env = "SPOTSCALE_AUTOSCALER_RETURN_EVERY", default_value = "10m", value_parser = duration)]
     pub return_every: Duration,
 
-    /// A node that is not needed is given back after running nothing for so long.
+    /// A node that is not needed is given back after running nothing for so long, where Karpenter does not decide that.
     #[arg(long, env = "SPOTSCALE_AUTOSCALER_EMPTY_AFTER", default_value = "1m", value_parser = duration)]
     pub empty_after: Duration,
 

@@ -42,12 +42,10 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// The pools in which even the cheapest of what may be bought is too dear for the budget. One that is open is not closed
-    /// because we do not know what was spent.
-    pub(super) fn unaffordable(
-        &self,
-        provisioner: &'a Provisioner,
-    ) -> BTreeMap<&'a PoolName, Reason> {
+    /// The pools that may buy nothing: all of them where there are as many nodes as there may be, else those in which even
+    /// the cheapest of what may be bought is too dear for the budget. One that is open is not closed because we do not know
+    /// what was spent.
+    pub(super) fn shut(&self, provisioner: &'a Provisioner) -> BTreeMap<&'a PoolName, Reason> {
         let cheapest = |pool: &Pool| {
             let may_be_bought = |it: &Offering| {
                 pool.admits(it) && self.policy.offers.machine(&it.instance_type).is_some()
@@ -55,7 +53,11 @@ impl<'a> Draft<'a> {
             let admitted = self.snapshot.prices.iter().filter(|(it, _)| may_be_bought(it));
             admitted.map(|(_, price)| *price).min()
         };
+        let full = self.node_limit();
         let refusal = |pool: &'a Pool| {
+            if let Some(reason) = &full {
+                return Some((&pool.name, reason.clone()));
+            }
             let allowance: &Allowance = self.allowance.as_ref()?;
             let reason = allowance.refusal(cheapest(pool)?)?;
             let stays_open = matches!(reason, Reason::SpendUnknown { .. }) && !pool.closed;

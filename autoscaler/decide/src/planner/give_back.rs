@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Action, Assumption, Reason, Step, draft::Draft};
 use crate::{
     cluster::{CapacityType, CordonCause, Node, NodePhase},
-    disruption::Drain,
+    disruption::{Cause, Drain},
     ledger::FREE_BEFORE,
     units::Millis,
 };
@@ -71,11 +71,14 @@ impl Draft<'_> {
 
     /// When the provider will take this node, if its first hour is still free then and is worth waiting for.
     fn free_if_left(&self, drain: &Drain<'_>) -> Option<Timestamp> {
+        let Cause::Interruption { deadline } = drain.cause else {
+            return None;
+        };
         let Node { offering, launched_at, .. } = drain.node;
         let sought = self.policy.refund_wait_ms > Millis::ZERO;
-        let free = |deadline: &Timestamp| Millis::between(*launched_at, *deadline) < FREE_BEFORE;
+        let free = Millis::between(*launched_at, deadline) < FREE_BEFORE;
         let spot = offering.capacity_type == CapacityType::Spot;
-        drain.deadline().filter(|deadline| sought && spot && free(deadline))
+        (sought && spot && free).then_some(deadline)
     }
 
     /// Gives up a machine that did not become ready, or has not been heard of for as long. Is it one?

@@ -56,9 +56,11 @@ pub struct Policy {
     pub prices: Freshness,
     /// What may be spent.
     pub budget: Budget,
-    /// Nodes that may be there at once, besides those that are being emptied.
+    /// Nodes that may be there at once, besides those that are being emptied. A provisioner's pools are closed when there
+    /// are as many; it may pass that by what it buys in one go.
     pub nodes_max: u32,
-    /// A node that is not needed is given back after running nothing for so long.
+    /// A node that is not needed is given back after running nothing for so long. Where a provisioner buys, that is its own
+    /// to decide.
     pub empty_after_ms: Millis,
     /// A machine that is not ready after so long is given back, and its offering gets a bad mark.
     pub launch_timeout_ms: Millis,

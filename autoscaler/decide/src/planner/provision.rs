@@ -40,10 +40,9 @@ impl Draft<'_> {
         let Some(offer) = best else {
             return self.refuse(Reason::NoOffer);
         };
-        let nodes = self.usable.len() + self.unseen_launches().count();
         for launched in 0..pods.div_ceil(offer.pods_max) as usize {
-            if nodes + launched >= self.policy.nodes_max as usize {
-                return self.refuse(Reason::NodeLimit { nodes_max: self.policy.nodes_max });
+            if let Some(reason) = self.node_limit() {
+                return self.refuse(reason);
             }
             if let Err(reason) = self.afford(offer.price) {
                 return self.refuse(reason);
@@ -53,6 +52,13 @@ impl Draft<'_> {
             let step = self.launch_step(offer, because);
             self.step(step);
         }
+    }
+
+    /// Why there may be no more nodes, if so.
+    pub(super) fn node_limit(&self) -> Option<Reason> {
+        let nodes = self.usable.len() + self.unseen_launches().count();
+        let nodes_max = self.policy.nodes_max;
+        (nodes >= nodes_max as usize).then_some(Reason::NodeLimit { nodes_max })
     }
 
     fn launch_step(&mut self, offer: &Offer, mut reasons: Vec<Reason>) -> Step {

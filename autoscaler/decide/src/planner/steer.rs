@@ -21,7 +21,7 @@ impl<'a> Draft<'a> {
             on_demand_first: self.on_demand_first(),
             ranking,
             fresh,
-            shut: self.unaffordable(provisioner),
+            shut: self.shut(provisioner),
             changed: &memory.steered,
         };
         let (pools, refused) = steering::pools(policy, provisioner, &course, now);
@@ -39,6 +39,9 @@ impl<'a> Draft<'a> {
             if let Reason::SteeredLately { until, .. } = reason {
                 self.wait(Some(until));
             }
+            self.refuse(reason);
+        }
+        if let Some(reason) = self.node_limit() {
             self.refuse(reason);
         }
         self.hold_surges();

@@ -28,6 +28,26 @@ fn while_the_spend_is_not_known_only_replacements_are_bought() {
 }
 
 #[test]
+fn pools_are_closed_while_there_are_as_many_nodes_as_there_may_be() {
+    let mut story = Story::two_pools(2);
+    story.policy.nodes_max = 3;
+    story.run(600);
+    let closed = |story: &Story| {
+        let pools = story.world.now.provisioner.iter().flat_map(|it| &it.pools);
+        pools.map(|pool| pool.closed).collect::<Vec<_>>()
+    };
+    assert_eq!((story.world.alive().count(), closed(&story)), (2, vec![false, false]));
+    story.wants(3).run(600);
+    assert_eq!((story.world.alive().count(), closed(&story)), (3, vec![true, true]));
+    story.wants(4).run(600);
+    assert_eq!(story.world.alive().count(), 3, "nothing more is bought");
+    assert!(story.tick().refused.contains(&Reason::NodeLimit { nodes_max: 3 }));
+    story.policy.nodes_max = 4;
+    story.run(600);
+    assert_eq!(story.world.alive().count(), 4);
+}
+
+#[test]
 fn while_the_spend_is_not_known_pools_stay_as_they_are() {
     let mut story = Story::two_pools(1);
     let closed = |story: &mut Story, spent| {

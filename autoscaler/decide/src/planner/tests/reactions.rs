@@ -98,6 +98,34 @@ fn a_free_hour_is_waited_for_unless_nobody_wants_it() {
 }
 
 #[test]
+fn maintenance_frees_no_hour_and_nothing_waits_for_one() {
+    let kind = NoticeKind::Maintenance { deadline: in_120_seconds(YOUNG) };
+    assert_eq!(done(|_| {}, YOUNG, kind), WHOLE);
+}
+
+#[test]
+fn advice_that_comes_back_is_not_followed_again_within_the_hour() {
+    let mut story = Story::provisioned(1, vec![pool("any", &BOTH, Some(10))]);
+    let cordoned = |story: &Story| story.world.alive().next().unwrap().cordoned;
+    story.run(OLD);
+    let node = story.notice(0, None).unwrap();
+    story.run(1);
+    assert_eq!(cordoned(&story), Some(CordonCause::Notice));
+    story.world.now.notices.clear();
+    story.run(20);
+    assert_eq!(cordoned(&story), None);
+    story.notice(0, None);
+    let refused = story.tick().refused;
+    let lately =
+        |reason: &Reason| matches!(reason, Reason::SurgedLately { node: one, .. } if *one == node);
+    assert!(refused.iter().any(lately), "{refused:?}");
+    story.run(3500);
+    assert_eq!(cordoned(&story), None);
+    story.run(120);
+    assert!(story.world.alive().next().unwrap().name != node || cordoned(&story).is_some());
+}
+
+#[test]
 fn a_recommendation_weighs_what_the_policy_says() {
     let spot_prices = |mark: f64| {
         let mut story = Story::provisioned(1, vec![pool("any", &BOTH, Some(10))]);
