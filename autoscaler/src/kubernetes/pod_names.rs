@@ -1,15 +1,20 @@
 //! What a pod and what belongs to it are called. Worked out once, when a watch tells of it: at every look at 50,000 pods it
 //! would be the most part of the work.
 
+use std::sync::LazyLock;
+
 use k8s_openapi::{
     Resource as _, api::apps::v1::ReplicaSet, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use spotscale_decide::units::{NodeName, PodName, WorkloadName};
 
-use super::names;
+use super::{names, shared::Shared};
 
 /// What a template hash ends in when its pod was released.
 pub(super) const SURGED_SUFFIX: &str = "-surged";
+
+static NODES: LazyLock<Shared<NodeName>> = LazyLock::new(Shared::default);
+static DEPLOYMENTS: LazyLock<Shared<WorkloadName>> = LazyLock::new(Shared::default);
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct PodNames {
@@ -27,10 +32,11 @@ impl PodNames {
         let named = |name: &str| Some(format!("{}/{name}", namespace?));
         Self {
             pod: meta.name.as_deref().and_then(named).and_then(|name| name.try_into().ok()),
-            node: node.and_then(|node| node.parse().ok()),
+            node: node.and_then(|node| node.parse().ok()).map(|node| NODES.one_of(node)),
             deployment: deployment_of(meta, hash)
                 .and_then(named)
-                .and_then(|name| name.try_into().ok()),
+                .and_then(|name| name.try_into().ok())
+                .map(|name| DEPLOYMENTS.one_of(name)),
         }
     }
 }

@@ -145,7 +145,8 @@ impl View<'_> {
         };
         let mapped =
             self.pods.iter().filter_map(|pod| mapping::pod(pod, &placement, observation.at));
-        observation.pods = mapped.collect();
+        observation.pods = Vec::with_capacity(self.pods.len());
+        observation.pods.extend(mapped);
         add_gone(&placement.workloads, observation);
     }
 }

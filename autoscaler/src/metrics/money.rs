@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use spotscale_decide::{
-    cluster::{CapacityType, Node, Offering},
+    cluster::{CapacityType, Offering},
     ledger::{SpendLine, Totals},
     planner::Snapshot,
     units::MicroUsd,
@@ -125,9 +125,15 @@ impl Money {
             family.get_or_create(&PriceLabels::from(offering)).set(price.as_usd());
         }
         self.node_cost.clear();
+        // Thousands of nodes have few kinds of labels.
+        let mut kinds = BTreeMap::<_, f64>::new();
         for node in snapshot.seen.nodes.iter().filter(|node| node.is_alive()) {
-            if let Some(price) = snapshot.prices.get(&node.offering) {
-                self.node_cost.get_or_create(&OfferingLabels::from(node)).inc_by(price.as_usd());
+            *kinds.entry((node.pool.as_ref(), &node.offering)).or_default() += 1.0;
+        }
+        for ((pool, offering), nodes) in kinds {
+            if let Some(price) = snapshot.prices.get(offering) {
+                let labels = OfferingLabels::new(text(pool), offering);
+                self.node_cost.get_or_create(&labels).set(nodes * price.as_usd());
             }
         }
     }
@@ -154,12 +160,6 @@ impl From<&SpendLine> for SpendLabels {
 impl From<&SpendLine> for OfferingLabels {
     fn from(line: &SpendLine) -> Self {
         Self::new(text(line.pool.as_ref()), &line.offering)
-    }
-}
-
-impl From<&Node> for OfferingLabels {
-    fn from(node: &Node) -> Self {
-        Self::new(text(node.pool.as_ref()), &node.offering)
     }
 }
 

@@ -25,7 +25,8 @@ pub struct Index<'a> {
 impl<'a> Index<'a> {
     /// Walks over the observation once.
     pub fn of(seen: &'a Observation) -> Self {
-        let mut nodes = Map::default();
+        let room = seen.nodes.len();
+        let mut nodes = Map::with_capacity_and_hasher(room, RandomState::default());
         for node in &seen.nodes {
             let listed = nodes.entry(&node.name).or_insert(node);
             // A name may be used again while the node that had it is still listed with its end.
@@ -33,7 +34,8 @@ impl<'a> Index<'a> {
                 *listed = node;
             }
         }
-        let (mut pods, mut ready) = (Map::<_, Vec<_>>::default(), Map::default());
+        let mut pods = Map::<_, Vec<_>>::with_capacity_and_hasher(room, RandomState::default());
+        let mut ready = Map::default();
         for pod in &seen.pods {
             if let Some(node) = &pod.node {
                 pods.entry(node).or_default().push(pod);

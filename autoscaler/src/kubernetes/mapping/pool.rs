@@ -86,7 +86,8 @@ pub(in crate::kubernetes) fn overlay(
     Some(Overlay { offering, price })
 }
 
-/// Does Karpenter look at overlays? It says of each whether it takes it, unless that feature is off.
+/// Does Karpenter take our overlays? It says so of each, unless that feature is off. One that it refuses, such as one that
+/// somebody else's contradicts, is as good as none.
 pub(in crate::kubernetes) fn are_heeded<'a>(
     mut overlays: impl Iterator<Item = &'a Object<NodeOverlay>>,
     now: Timestamp,
@@ -94,7 +95,8 @@ pub(in crate::kubernetes) fn are_heeded<'a>(
     overlays.all(|overlay| {
         let made_at = overlay.metadata.creation_timestamp.as_ref();
         let is_new = made_at.is_none_or(|at| now.duration_since(at.0) < HEEDED_WITHIN);
-        is_new || overlay.status.conditions.iter().any(|condition| condition.r#type == "Ready")
+        let mut said = overlay.status.conditions.iter().filter(|one| one.r#type == "Ready");
+        said.next().map_or(is_new, |ready| ready.status != "False")
     })
 }
 
@@ -236,5 +238,7 @@ mod tests {
         assert!(!heeded(&an_overlay(), 61));
         let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
         assert!(heeded(&with(an_overlay(), "/status", ready), 61));
+        let refused = json!({ "conditions": [{ "type": "Ready", "status": "False" }] });
+        assert!(!heeded(&with(an_overlay(), "/status", refused), 59));
     }
 }
