@@ -22,19 +22,20 @@ def pinned(folder, module):
     return f"{module}@{version}", checksum
 
 
-# Module and version, its checksum as in a go.sum, the folder, and the definitions wanted.
-SOURCES = [
-    (*pinned("karpenter", "sigs.k8s.io/karpenter"), "pkg/apis/crds",
-     ["karpenter.sh_nodepools", "karpenter.sh_nodeclaims", "karpenter.sh_nodeoverlays"]),
-    ("github.com/aws/karpenter-provider-aws@v1.14.1", "h1:WGtIQTQcxpElYMdWfWuPwaF2+9muR+hYhPZsTtoY8Gs=",
-     "pkg/apis/crds", ["karpenter.k8s.aws_ec2nodeclasses"]),
-    ("sigs.k8s.io/gateway-api@v1.6.3", "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc=",
-     "config/crd/standard", ["gateway.networking.k8s.io_httproutes"]),
-    ("github.com/prometheus-operator/prometheus-operator@v0.85.0", "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
-     "example/prometheus-operator-crd", ["monitoring.coreos.com_podmonitors", "monitoring.coreos.com_prometheusrules"]),
-    ("github.com/cert-manager/cert-manager@v1.19.0", "h1:pPKtK06zPriliwq7B12xa7DGKbc4SvnfOjE0BXaAspk=",
-     "deploy/crds", ["cert-manager.io_certificates"]),
-]
+def sources():
+    """Module and version, its checksum as in a go.sum, the folder, and the definitions wanted."""
+    return [
+        (*pinned("karpenter", "sigs.k8s.io/karpenter"), "pkg/apis/crds",
+         ["karpenter.sh_nodepools", "karpenter.sh_nodeclaims", "karpenter.sh_nodeoverlays"]),
+        ("github.com/aws/karpenter-provider-aws@v1.14.1", "h1:WGtIQTQcxpElYMdWfWuPwaF2+9muR+hYhPZsTtoY8Gs=",
+         "pkg/apis/crds", ["karpenter.k8s.aws_ec2nodeclasses"]),
+        ("sigs.k8s.io/gateway-api@v1.6.3", "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc=",
+         "config/crd/standard", ["gateway.networking.k8s.io_httproutes"]),
+        ("github.com/prometheus-operator/prometheus-operator@v0.85.0", "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+         "example/prometheus-operator-crd", ["monitoring.coreos.com_podmonitors", "monitoring.coreos.com_prometheusrules"]),
+        ("github.com/cert-manager/cert-manager@v1.19.0", "h1:pPKtK06zPriliwq7B12xa7DGKbc4SvnfOjE0BXaAspk=",
+         "deploy/crds", ["cert-manager.io_certificates"]),
+    ]
 
 
 def module(name, checksum):
@@ -48,14 +49,15 @@ def module(name, checksum):
 
 def crds(cache):
     """Lays the definitions into a folder, whose path it returns; its name says what is in it."""
-    home = cache / "crds" / hashlib.sha256(json.dumps(SOURCES).encode()).hexdigest()[:16]
+    wanted = sources()
+    home = cache / "crds" / hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
     if home.exists():
         return home
     go_version()
     part = home.with_name(home.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    for name, checksum, folder, kinds in SOURCES:
+    for name, checksum, folder, kinds in wanted:
         say(f"taking {', '.join(kinds)} from {name}")
         source = module(name, checksum) / folder
         for kind in kinds:

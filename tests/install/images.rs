@@ -20,6 +20,26 @@ fn the_linter_finds_nothing() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
+/// The stages of the parts have the scripts, and nothing else of the source.
+#[test]
+fn the_scripts_alone_bring_the_parts_of_the_images() {
+    let text = dockerfile();
+    let (_, parts) = text.split_once(" AS parts\n").unwrap();
+    let (parts, _) = parts.split_once("\nFROM ").unwrap();
+    let copies: Vec<_> = parts.lines().filter(|line| line.starts_with("COPY ")).collect();
+    assert_eq!(copies, ["COPY scripts /source/scripts"]);
+    let folder = tempfile::tempdir().unwrap();
+    for entry in source("scripts").read_dir().unwrap().map(Result::unwrap) {
+        if entry.path().is_file() {
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+    }
+    let mut setup = Command::new("python3");
+    setup.arg(folder.path().join("setup.py")).args(["runtime", "--print-env"]);
+    let output = setup.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn each_stage_starts_from_a_whole_version() {
     let text = dockerfile();
