@@ -8,7 +8,7 @@ use crate::{
     keda::{Keda, METRIC, Trigger, until},
     reading::demand,
     scaler::{Front, Scaler, page},
-    series::{Prometheus, ago, hanging},
+    series::{ago, hanging, scraping},
 };
 
 /// Four replicas, idle for long enough to shrink as soon as the GPU signal allows it.
@@ -19,7 +19,7 @@ const REPLICAS: u32 = 4;
 async fn x05_nan_empty_or_old_samples_forbid_every_shrink_and_say_why() {
     let old = format!("0.05 {}", ago(Duration::from_mins(10)));
     let known = [("healthy", "0.05"), ("not_a_number", "NaN"), ("old", old.as_str())];
-    let prometheus = Prometheus::of(&known).await;
+    let prometheus = scraping(&known).await;
     let flags = [format!("--prometheus-url={}", prometheus.url), interval()];
     let scaler = Scaler::start(&flags.each_ref().map(String::as_str)).await;
     let keda = Keda::start();
@@ -59,7 +59,7 @@ async fn x05_nan_empty_or_old_samples_forbid_every_shrink_and_say_why() {
 #[tokio::test]
 async fn x06_a_price_that_prometheus_has_from_half_an_hour_ago_is_not_taken_for_todays() {
     let old = format!("0.2 {}", ago(Duration::from_mins(30)));
-    let prometheus = Prometheus::of(&[("today", "0.2"), ("old", &old)]).await;
+    let prometheus = scraping(&[("today", "0.2"), ("old", &old)]).await;
     let flags = [format!("--prometheus-url={}", prometheus.url), interval()];
     let scaler = Scaler::start(&flags.each_ref().map(String::as_str)).await;
     let keda = Keda::start();
@@ -86,7 +86,7 @@ async fn x06_a_price_that_prometheus_has_from_half_an_hour_ago_is_not_taken_for_
 #[tokio::test]
 async fn a_sample_that_is_no_longer_fresh_is_refused_or_told_of_whatever_the_server() {
     let before = format!("0.05 {}", ago(Duration::from_mins(2)));
-    let prometheus = Prometheus::of(&[("before", &before)]).await;
+    let prometheus = scraping(&[("before", &before)]).await;
     let flags = [format!("--prometheus-url={}", prometheus.url), interval()];
     let scaler = Scaler::start(&flags.each_ref().map(String::as_str)).await;
     let _front = Front::of(&scaler, vec![demand("before", 0, REPLICAS)]);

@@ -12,7 +12,7 @@ use spotscale_test_cluster::{
 };
 use tokio::sync::OnceCell;
 
-use crate::render::{ON, WATCHERS, run};
+use crate::render::{ON, WATCHERS, run, source};
 
 /// The cluster, with the definitions of other projects.
 pub(crate) async fn cluster() -> &'static TestCluster {
@@ -99,6 +99,18 @@ pub(crate) async fn until_gone(namespace: &str, release: &str) {
     until(&format!("{namespace} to be empty"), condition).await.unwrap();
 }
 
+/// The arguments of the README's line, for a release and a namespace of another name.
+fn of_readme(release: &str, namespace: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(source("README.md")).unwrap();
+    let line =
+        readme.lines().find_map(|line| line.strip_prefix("helm install spotscale ")).unwrap();
+    assert!(line.contains(" -n spotscale "), "{line}");
+    let line = line.replace(" -n spotscale ", &format!(" -n {namespace} "));
+    let line = line.replace("REGISTRY", "registry.example");
+    let words = ["install", release].into_iter().chain(line.split(' '));
+    words.map(str::to_owned).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn helm_installs_upgrades_and_uninstalls_without_a_trace() {
     let namespace = cluster().await.namespace("helm").await;
@@ -106,7 +118,8 @@ async fn helm_installs_upgrades_and_uninstalls_without_a_trace() {
     let chart = ["manifests/chart", "--namespace", &namespace];
     let before = leftovers(&namespace);
     assert!(before.is_empty(), "{before:?}");
-    let notes = quiet(&helm(&[&["install", "demo"], chart.as_slice()].concat()));
+    let line = of_readme("demo", &namespace);
+    let notes = quiet(&helm(&line.iter().map(String::as_str).collect::<Vec<_>>()));
     assert!(notes.contains("port-forward service/demo-spotscale-front"), "{notes}");
     for (role, count) in [("scaler", 2), ("front", 2), ("model", 1)] {
         until_pods(&namespace, role, count).await;
@@ -115,7 +128,7 @@ async fn helm_installs_upgrades_and_uninstalls_without_a_trace() {
         "--set=model.gpuResource=nvidia.com/gpu,prometheus.podMonitors=true,ipv6=true",
         "--set=tls.enabled=true,tls.mutual=true,tls.issuer.name=own,scaler.replicas=3",
         "--set=front.service.type=LoadBalancer,model.volume.image.reference=models:1",
-        &format!("--set={ON},{WATCHERS},prometheus.rules=true"),
+        &format!("--set={ON},{WATCHERS},prometheus.rules=true,prometheus.dashboards=true"),
     ];
     quiet(&helm(&[&["upgrade", "demo"], chart.as_slice(), &changes].concat()));
     until_pods(&namespace, "scaler", 4).await;

@@ -61,7 +61,7 @@ async fn a_held_request_scales_from_zero_at_once_and_is_answered_as_soon_as_the_
 async fn wake(install: &Install) -> (Duration, Duration) {
     let sent = Instant::now();
     let answer = async {
-        assert_eq!(install.classify(&tiny::pixel()).await, Ok(200));
+        assert_eq!(install.classify(&tiny::pixel(0)).await, Ok(200));
         Instant::now()
     };
     let scaled = async {

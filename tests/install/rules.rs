@@ -1,4 +1,5 @@
-//! The recording rules and alerts: Prometheus' own tool checks them, and plays metrics to them.
+//! The recording rules and alerts: Prometheus' own tool checks them, and plays metrics to them. And the dashboards as the chart
+//! wraps them; `tests/up` shows what is in them.
 
 use std::process::Command;
 
@@ -32,4 +33,22 @@ fn prometheus_takes_the_rules_as_they_are_and_as_the_chart_wraps_them() {
 #[test]
 fn savings_are_reckoned_rightly_and_alerts_fire_when_they_should() {
     promtool(&["test", "rules", "tests/install/rules.test.yaml"]);
+}
+
+#[test]
+fn the_dashboards_are_wrapped_as_they_are_where_grafana_looks_for_them() {
+    let objects = render(&["prometheus.dashboards=true"]);
+    for name in ["requests", "money"] {
+        let map = find(&objects, "ConfigMap", &format!("spotscale-dashboard-{name}"));
+        assert_eq!(map.text("/metadata/labels/grafana_dashboard"), "1");
+        let wrapped = map.text(&format!("/data/spotscale-{name}.json"));
+        let file = source(&format!("manifests/chart/files/dashboards/{name}.json"));
+        let whole = std::fs::read_to_string(file).unwrap();
+        let [wrapped, whole] = [wrapped, &whole].map(|text| {
+            serde_json::from_str::<serde_json::Value>(text)
+                .unwrap_or_else(|error| panic!("{error}: {text}"))
+        });
+        assert_eq!(wrapped, whole);
+    }
+    assert!(render(&[]).iter().all(|object| !object.name().contains("dashboard")));
 }

@@ -1,9 +1,9 @@
 //! Requests at a steady rate, to the fronts that a load balancer would choose from, and which of them are lost.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,12 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::join_all;
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use serde_json::Value;
 use spotscale_test_cluster::tiny;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -31,7 +32,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// What all clients know and add to.
 pub(crate) struct Traffic {
     http: HttpClient<HttpConnector, Full<Bytes>>,
-    picture: Bytes,
+    /// A picture of each class.
+    pictures: [Bytes; 3],
     /// The fronts that a load balancer would choose from.
     fronts: Mutex<Vec<String>>,
     /// How many requests there are to be.
@@ -45,7 +47,7 @@ impl Traffic {
     pub(crate) async fn of(wanted: u64, install: &Install) -> Arc<Self> {
         Arc::new(Self {
             http: HttpClient::builder(TokioExecutor::new()).build_http(),
-            picture: tiny::pixel(),
+            pictures: [0, 1, 2].map(tiny::pixel),
             fronts: Mutex::new(install.ready_addresses("spotscale-front").await),
             wanted: AtomicU64::new(wanted),
             sent: AtomicU64::new(0),
@@ -78,7 +80,7 @@ impl Traffic {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// Every request so far that was not answered with a 200, and what became of it.
+    /// Every request so far that was not answered with its own class, and what became of it.
     pub(crate) fn lost(&self) -> Vec<String> {
         self.lost.lock().unwrap().clone()
     }
@@ -101,33 +103,34 @@ impl Traffic {
             let number = self.sent.fetch_add(1, Ordering::SeqCst);
             let answer = timeout(PATIENCE, self.classify(number)).await;
             let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-            if answer != Ok(200) {
+            if answer != Ok(()) {
                 self.lost.lock().unwrap().push(format!("request {number}: {answer:?}"));
             }
         }
     }
 
-    async fn classify(&self, number: u64) -> Result<u16, String> {
+    async fn classify(&self, number: u64) -> Result<(), String> {
+        let class = number as usize % self.pictures.len();
         let front = {
             let fronts = self.fronts.lock().unwrap();
             let chosen = number as usize % fronts.len().max(1);
             fronts.get(chosen).cloned().ok_or("no front is ready")?
         };
         let request = Request::post(format!("http://{front}:8080/v1/classify"));
-        let request = request.body(Full::new(self.picture.clone())).unwrap();
+        let request = request.body(Full::new(self.pictures[class].clone())).unwrap();
         let answer = self.http.request(request).await.map_err(|error| format!("{error:?}"))?;
-        let status = answer.status().as_u16();
-        answer.into_body().collect().await.map_err(|error| error.to_string())?;
-        Ok(status)
+        let status = answer.status();
+        let body =
+            answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        let classified: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if status != StatusCode::OK || classified["predictions"][0]["index"] != class {
+            return Err(format!("{status} for class {class}: {}", String::from_utf8_lossy(&body)));
+        }
+        Ok(())
     }
 }
 
-/// A folder with the model `logits.onnx`. Not a temporary one, of which a pod has its own.
+/// A folder with the model `logits.onnx`.
 pub(crate) fn tiny_models() -> &'static Path {
-    static WRITTEN: LazyLock<PathBuf> = LazyLock::new(|| {
-        let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("install-models");
-        tiny::write_models(&models);
-        models
-    });
-    &WRITTEN
+    tiny::write_models_once(concat!(env!("CARGO_TARGET_TMPDIR"), "/install-models"))
 }

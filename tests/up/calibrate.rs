@@ -3,13 +3,15 @@
 use std::{fs, path::Path, process::Output};
 
 use serde_json::Value;
-use spotscale_test_cluster::{parts::part, tiny};
+use spotscale_test_cluster::parts::part;
 use tokio::process::Command;
+
+use crate::local_mode::model;
 
 const HEADER: &str = "instance_type,pods_max,requests_per_second,slo_ms,device,model,measured_at";
 
 async fn calibrate(folder: &Path, flags: &[&str]) -> Output {
-    let model = format!("--model=tiny={}@3", tiny::write_models(folder).display());
+    let model = format!("--model=tiny={}@3", model().display());
     let table = format!("--calibrate={}", folder.join("machines.csv").display());
     Command::new(env!("CARGO_BIN_EXE_spotscale"))
         .args(["inference", "--device=cpu", "--threads=1", "--calibrate-round=200ms"])

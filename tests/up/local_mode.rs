@@ -4,7 +4,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -41,12 +41,9 @@ impl LocalMode {
     /// Starts it and waits until it serves.
     pub(crate) async fn start(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = command(folder.path(), flags).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let first = timeout(PATIENCE, lines.next_line()).await.expect("it says nothing").unwrap();
-        let first = first.unwrap_or_else(|| panic!("it ended at once:\n{}", log(folder.path())));
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let announced: Value = serde_json::from_str(&first).unwrap();
+        let (process, announced) = announced(command(folder.path(), flags)).await;
+        let announced =
+            announced.unwrap_or_else(|| panic!("it ended at once:\n{}", log(folder.path())));
         let address = |role: &str| announced["listening"][role].as_str().unwrap().parse().unwrap();
         let http = Client::builder(TokioExecutor::new()).build_http();
         Self { front: address("front"), console: address("console"), folder, process, http }
@@ -54,7 +51,12 @@ impl LocalMode {
 
     /// Classifies a picture; the status, or how the connection broke.
     pub(crate) async fn classify(&self) -> Result<u16, String> {
-        let request = Request::post(format!("http://{}/v1/classify", self.front));
+        self.classify_at(self.front).await
+    }
+
+    /// The same, asking a model server of that address.
+    pub(crate) async fn classify_at(&self, address: SocketAddr) -> Result<u16, String> {
+        let request = Request::post(format!("http://{address}/v1/classify"));
         let request = request.body(Full::new(picture())).unwrap();
         let answer = timeout(PATIENCE, self.http.request(request)).await;
         let answer = answer.map_err(|_| "no answer in time")?.map_err(|error| error.to_string())?;
@@ -128,13 +130,21 @@ pub(crate) async fn play(scenario: &Path) -> (ExitStatus, Value, String) {
         ("--pictures", part("SPOTSCALE_PICTURES")),
     ];
     let flags = flags.iter().flat_map(|(name, path)| [*name, path.to_str().unwrap()]);
-    let mut process = command(folder.path(), &flags.collect::<Vec<_>>()).spawn().unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    while let Ok(Some(_)) = timeout(PATIENCE * 3, lines.next_line()).await.expect("it hangs") {}
-    let status = timeout(PATIENCE, process.wait()).await.expect("it does not end").unwrap();
+    let (mut process, _) = announced(command(folder.path(), &flags.collect::<Vec<_>>())).await;
+    let status = timeout(PATIENCE * 3, process.wait()).await.expect("it does not end").unwrap();
     let report = fs::read(report.join("report.json")).unwrap_or_default();
     let report = serde_json::from_slice(&report).unwrap_or_default();
     (status, report, log(folder.path()))
+}
+
+/// Starts a role that says on its first line where it listens: the process, and what it said unless it ended at once.
+pub(crate) async fn announced(mut command: Command) -> (Child, Option<Value>) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut process = command.spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let first = timeout(PATIENCE, lines.next_line()).await.expect("it says nothing").unwrap();
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (process, first.map(|line| serde_json::from_str(&line).unwrap()))
 }
 
 /// Signals a process, if it is still there.
@@ -163,14 +173,22 @@ fn command(folder: &Path, flags: &[&str]) -> Command {
         .args(["--console-listen=127.0.0.1:0", "--max-replicas=3", "--provisioning=500ms"])
         .args(["--cooldown=2s", "--idle-after=3s", "--stabilisation=3s"])
         .arg(format!("--logs={}", folder.join("replicas").display()))
-        .arg(format!("--model={}", tiny::write_models(folder).display()))
+        .arg(format!("--model={}", model().display()))
         .args(flags)
         .env("ORT_DYLIB_PATH", part("ORT_DYLIB_PATH"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .kill_on_drop(true);
+        .stderr(log);
     command
+}
+
+/// A file of the source.
+pub(crate) fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A classifier that costs little.
+pub(crate) fn model() -> PathBuf {
+    let folder = concat!(env!("CARGO_TARGET_TMPDIR"), "/up-models");
+    tiny::write_models_once(folder).join("logits.onnx")
 }
 
 /// A picture to classify.

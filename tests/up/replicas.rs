@@ -1,7 +1,6 @@
 //! Local mode as a whole, with real processes and a tiny model: from zero and back, and nothing lost on the way.
 
 use std::{
-    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -9,7 +8,7 @@ use std::{
 use futures::future::join_all;
 use tokio::time::sleep;
 
-use crate::local_mode::{LocalMode, PATIENCE, is_running, kill, play, replicas};
+use crate::local_mode::{LocalMode, PATIENCE, is_running, kill, play, replicas, source};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_request_finds_nothing_and_is_answered_and_then_all_goes_back_to_zero() {
@@ -64,8 +63,7 @@ async fn a_replica_that_is_killed_under_load_loses_no_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn x07_an_interrupted_node_and_a_killed_pod_lose_nothing_and_it_ends_at_zero() {
-    let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/up/mishaps.toml");
-    let (status, report, log) = play(&scenario).await;
+    let (status, report, log) = play(&source("tests/up/mishaps.toml")).await;
     assert!(status.success(), "{status}: {:#}\n{log}", report["failures"]);
     assert_eq!(report["requests"]["lost"], 0, "{:#}", report["lost_by_reason"]);
     assert_eq!(report["requests"]["sent"], report["requests"]["answered"]);

@@ -11,11 +11,7 @@ pub(crate) mod proxy;
 pub(crate) mod queue;
 pub(crate) mod sqs;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -52,6 +48,8 @@ pub(crate) struct Ground {
     pub(crate) folder: tempfile::TempDir,
 }
 
+/// The folder with the model that pods serve.
+const MODELS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/autoscaler-models");
 /// What there is, where, how and for how much an hour: what the file market tells the daemon, too.
 const OFFERINGS: [(&str, CapacityType, f64); 4] = [
     ("us-east-1a", CapacityType::Spot, 0.16),
@@ -99,7 +97,8 @@ impl Ground {
         self.pools(MODEL).await;
         self.apply(objects::service()).await;
         self.apply(objects::budget()).await;
-        self.apply(objects::model(&self.label(MODEL), pods, tiny_models())).await;
+        let models = tiny::write_models_once(MODELS);
+        self.apply(objects::model(&self.label(MODEL), pods, models)).await;
         self.ready(pods.replicas).await;
     }
 
@@ -225,7 +224,7 @@ impl Ground {
         let name = format!("{}-front", self.namespace);
         let group = self.cluster.plane().group();
         let front = Process::start(group, &name, &args.collect::<Vec<_>>(), &env).await;
-        let target = Target::new(&front.url("service"), tiny::pixel());
+        let target = Target::new(&front.url("service"), tiny::pixel(0));
         self.until("the front to answer", || async {
             target.classify().await.map(|()| true).map_err(anyhow::Error::msg)
         })
@@ -276,14 +275,4 @@ fn images() -> std::collections::BTreeMap<String, Image> {
     let sleeper = Image { entrypoint: sleeper, ..Image::default() };
     let images = [("spotscale", spotscale), ("stubborn", stubborn), ("sleeper", sleeper)];
     images.map(|(name, image)| (name.to_owned(), image)).into()
-}
-
-/// A folder with the model `logits.onnx`. Not a temporary one, of which a pod has its own.
-fn tiny_models() -> &'static Path {
-    static WRITTEN: LazyLock<PathBuf> = LazyLock::new(|| {
-        let models = Path::new(env!("CARGO_TARGET_TMPDIR")).join("autoscaler-models");
-        tiny::write_models(&models);
-        models
-    });
-    &WRITTEN
 }

@@ -25,6 +25,7 @@ pub mod kwok;
 pub mod parts;
 pub mod pki;
 pub mod programs;
+pub mod prometheus;
 pub mod provider;
 pub mod tiny;
 

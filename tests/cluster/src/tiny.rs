@@ -4,6 +4,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 use bytes::Bytes;
@@ -20,11 +21,23 @@ pub fn write_models(folder: &Path) -> PathBuf {
     folder.join("logits.onnx")
 }
 
-/// A picture of one white pixel, as BMP.
-pub fn pixel() -> Bytes {
+/// Writes them for all tests of a program into one folder, which it returns. It must be no temporary one: of those a pod
+/// has its own.
+pub fn write_models_once(folder: &'static str) -> &'static Path {
+    static WRITTEN: OnceLock<()> = OnceLock::new();
+    let folder = Path::new(folder);
+    WRITTEN.get_or_init(|| drop(write_models(folder)));
+    folder
+}
+
+/// A picture of one pixel, as BMP: red, green or blue, which are classes 0, 1 and 2 of the classifier.
+pub fn pixel(class: usize) -> Bytes {
     let mut bmp =
         b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
     bmp.resize(54, 0);
-    bmp.extend([255, 255, 255, 0]);
+    let mut colour = [0; 4];
+    // Blue is first in the file.
+    colour[2 - class] = 255;
+    bmp.extend(colour);
     bmp.into()
 }
