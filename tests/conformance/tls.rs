@@ -213,7 +213,10 @@ impl Load {
             (self.stopped.clone(), self.calls.clone(), self.failed.clone());
         tokio::spawn(async move {
             while !stopped.load(Ordering::Relaxed) {
-                if keda.specs(&trigger).await.is_none() {
+                // No front reports here, and to say so is an answer.
+                let polled = keda.poll(&trigger, METRIC).await.err();
+                let is_answered = polled.is_none_or(|error| error.contains("the demand signal"));
+                if keda.specs(&trigger).await.is_none() || !is_answered {
                     failed.fetch_add(1, Ordering::Relaxed);
                 }
                 calls.fetch_add(1, Ordering::Relaxed);

@@ -74,6 +74,17 @@ fn the_chart_takes_the_values_of_every_example() {
     find(&tls, "Certificate", "spotscale-client");
 }
 
+/// Of the Gateway API, whose timeouts are those of whole requests.
+#[test]
+fn a_route_is_as_patient_as_the_front() {
+    let routes = file("manifests/examples/http-route.yaml");
+    let patience = find(&try_render(&[]).unwrap(), "Deployment", "spotscale-front").flag("timeout");
+    let rules = find(&routes, "HTTPRoute", "spotscale").items("/spec/rules");
+    for timeout in ["/timeouts/request", "/timeouts/backendRequest"] {
+        assert_eq!(Some(rules[0].text(timeout)), patience.as_deref(), "{timeout}");
+    }
+}
+
 #[test]
 fn no_example_routes_by_a_path_that_the_bundled_server_does_not_know() {
     for path in examples() {

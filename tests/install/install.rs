@@ -168,11 +168,27 @@ impl Install {
         model.spec.unwrap().replicas.unwrap()
     }
 
-    /// Tells KEDA the scalers' name, as the name service does, and has it look at once: it has been failing for so long
-    /// that its next try may be a minute away. It is to be quick from now on.
+    /// Tells KEDA where the scalers are, as the name service does.
+    pub(crate) async fn name_the_scalers_to_keda(&self) {
+        let scalers = self.pods("scaler").into_iter().filter(|pod| pod.ready);
+        let scalers: Vec<_> = scalers.map(|pod| pod.ip).collect();
+        cluster().await.set_host(&format!("spotscale-scaler.{}.svc", self.namespace), &scalers);
+    }
+
+    /// Whether KEDA has asked one of the scalers that are there.
+    pub(crate) async fn is_asked_by_keda(&self) -> bool {
+        for pod in self.pods("scaler").iter().filter(|pod| pod.ready) {
+            if self.get(pod, 8091, "/metrics").await.contains("\nspotscale_scaler_objects 1") {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Tells KEDA where the scalers are, and has it look at once: it has been failing for so long that its next try may be
+    /// a minute away. It is to be quick from now on.
     pub(crate) async fn introduce_the_scaler_to_keda(&self) {
-        let scalers: Vec<_> = self.pods("scaler").iter().map(|pod| pod.ip).collect();
-        cluster().await.add_host(&format!("spotscale-scaler.{}.svc", self.namespace), &scalers);
+        self.name_the_scalers_to_keda().await;
         let change = Patch::Merge(json!({ "spec": { "pollingInterval": 2, "cooldownPeriod": 5 } }));
         let objects = self.scaled_objects();
         objects.patch("spotscale-model", &PatchParams::default(), &change).await.unwrap();

@@ -53,7 +53,10 @@ async fn mishaps(install: &Install, traffic: &Traffic) -> BTreeMap<&'static str,
                 on_a_thread(["delete", "pod", "-n", namespace, victim, "--wait=false"]).await;
             }
             "fronts rolled" => restart(install, "spotscale-front").await,
-            _ => restart(install, "spotscale-scaler").await,
+            _ => {
+                restart(install, "spotscale-scaler").await;
+                install.name_the_scalers_to_keda().await;
+            }
         }
         *happened.entry(kind).or_default() += 1;
         sleep(Duration::from_secs(2)).await;
@@ -98,6 +101,8 @@ async fn of_a_hundred_thousand_requests_none_is_lost_while_pods_die_and_every_ro
         &lost[..lost.len().min(20)]
     );
     assert!(mishaps.len() == 4 && mishaps.values().sum::<usize>() >= 8, "only {mishaps:?}");
+    let is_asked = || async { Ok(install.is_asked_by_keda().await) };
+    until("KEDA to follow the scalers to where they are now", is_asked).await.unwrap();
 }
 
 /// The same ground and the same count, with a front that may not send anything twice: what a killed pod had begun is

@@ -121,7 +121,7 @@ async fn an_outage_that_polls_and_questions_of_the_hpa_meet_in_scales_nothing_to
 async fn x15_two_scalers_agree_and_the_one_that_no_front_reaches_scales_nothing_down() {
     let (cluster, scalers) = (TestCluster::shared(), Scaler::pair().await);
     let [one, two] = &scalers;
-    cluster.add_host("two-scalers.test", &[one.ip(), two.ip()]);
+    cluster.set_host("two-scalers.test", &[one.ip(), two.ip()]);
     let address = format!("two-scalers.test:{}", one.port());
     // Each error of the one may make KEDA take the service for idle once: what it learns from the other outlives that.
     let trigger = Trigger { address, ..Trigger::push(&one.grpc) };
@@ -150,7 +150,7 @@ async fn x15_two_scalers_agree_and_the_one_that_no_front_reaches_scales_nothing_
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_scalers_one_may_die_and_the_other_goes_on_at_once() {
     let (cluster, mut scalers) = (TestCluster::shared(), Scaler::pair().await);
-    cluster.add_host("one-of-two.test", &[scalers[0].ip(), scalers[1].ip()]);
+    cluster.set_host("one-of-two.test", &[scalers[0].ip(), scalers[1].ip()]);
     let address = format!("one-of-two.test:{}", scalers[0].port());
     let trigger = Trigger { address, ..Trigger::push(&scalers[0].grpc) };
     let workload = Workload::new(cluster, "pair").await;

@@ -1,12 +1,19 @@
 //! The queue by which EC2 tells of what will happen to machines.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use spotscale_test_cluster::{
     cloud::{Moto, events, moto::environment},
     provider::Instance,
 };
+use tokio::sync::OnceCell;
 
 /// EC2 says so two minutes ahead.
 pub(crate) const NOTICE: Duration = Duration::from_mins(2);
@@ -20,10 +27,13 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// In a cloud of its own.
+    /// In the cloud of all tests: each would take seconds to start.
     pub(crate) async fn start() -> Self {
-        let moto = Arc::new(Moto::start().await.unwrap());
-        Self::within(&moto, "interruptions").await
+        static MOTO: OnceCell<Arc<Moto>> = OnceCell::const_new();
+        static QUEUES: AtomicU32 = AtomicU32::new(0);
+        let moto = MOTO.get_or_init(async || Arc::new(Moto::start().await.unwrap())).await;
+        let number = QUEUES.fetch_add(1, Ordering::Relaxed);
+        Self::within(moto, &format!("interruptions-{number}")).await
     }
 
     /// In a cloud that has others.

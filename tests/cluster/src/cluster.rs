@@ -98,9 +98,9 @@ impl TestCluster {
         self.own("the start of KEDA").1.restart_operator().unwrap();
     }
 
-    /// Gives a name these addresses, for KEDA's operator alone.
-    pub fn add_host(&self, name: &str, addresses: &[IpAddr]) {
-        self.own("names for KEDA alone").1.add_host(name, addresses).unwrap();
+    /// Gives a name these addresses, for KEDA's operator alone, in place of those that it had.
+    pub fn set_host(&self, name: &str, addresses: &[IpAddr]) {
+        self.own("names for KEDA alone").1.set_host(name, addresses).unwrap();
     }
 
     /// A client of an administrator, bound to the calling runtime.

@@ -1,8 +1,7 @@
 //! KEDA's operator and metrics adapter, under KEDA's own RBAC.
 
 use std::{
-    fs::{self, File},
-    io::Write as _,
+    fs,
     net::IpAddr,
     path::PathBuf,
     process::{Child, Command},
@@ -77,14 +76,17 @@ impl Keda {
         Ok(Self { settings, operator })
     }
 
-    /// Gives a name these addresses, for the operator alone.
-    pub fn add_host(&self, name: &str, addresses: &[IpAddr]) -> anyhow::Result<()> {
-        let lines: Vec<_> = addresses.iter().map(|one| format!("{one} {name}\n")).collect();
+    /// Gives a name these addresses, for the operator alone, in place of those that it had.
+    pub fn set_host(&self, name: &str, addresses: &[IpAddr]) -> anyhow::Result<()> {
+        // Tests that run side by side each have names of their own in it.
+        static WRITING: Mutex<()> = Mutex::new(());
+        let _writing = WRITING.lock().unwrap();
+        let before = fs::read_to_string(&self.settings.hosts)?;
+        let others = before.lines().filter(|line| line.split(' ').nth(1) != Some(name));
+        let lines = others.map(|line| format!("{line}\n"));
+        let new = addresses.iter().map(|one| format!("{one} {name}\n"));
         // Written in place: the operator has this very file mounted.
-        Ok(File::options()
-            .append(true)
-            .open(&self.settings.hosts)?
-            .write_all(lines.concat().as_bytes())?)
+        Ok(fs::write(&self.settings.hosts, lines.chain(new).collect::<String>())?)
     }
 
     /// Kills the operator, as a crash would.
