@@ -21,12 +21,16 @@ pub fn write_models(folder: &Path) -> PathBuf {
     folder.join("logits.onnx")
 }
 
-/// Writes them for all tests of a program into one folder, which it returns. It must be no temporary one: of those a pod
-/// has its own.
+/// Writes them for all tests of a program into one folder, always the same, which it returns. It must be no temporary one:
+/// of those a pod has its own.
 pub fn write_models_once(folder: &'static str) -> &'static Path {
-    static WRITTEN: OnceLock<()> = OnceLock::new();
+    static WRITTEN: OnceLock<&Path> = OnceLock::new();
     let folder = Path::new(folder);
-    WRITTEN.get_or_init(|| drop(write_models(folder)));
+    let written = WRITTEN.get_or_init(|| {
+        write_models(folder);
+        folder
+    });
+    assert_eq!(*written, folder, "nothing is written there");
     folder
 }
 
