@@ -2,15 +2,15 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{Router, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
+use super::unread;
 use crate::accept::{Connection, Connections};
 
 /// A client that does not finish a request's head within this is cut off; idle connections are
@@ -44,7 +44,7 @@ fn connect(
         Future: Send,
     >,
 > {
-    let call = move |request: Request<Incoming>| router.clone().oneshot(request.map(Body::new));
+    let call = move |request: Request<Incoming>| unread::answer(router.clone(), request);
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

@@ -5,6 +5,7 @@ mod body;
 mod classify;
 mod error;
 mod listen;
+mod unread;
 mod v2;
 mod v2_wire;
 

@@ -1,8 +1,15 @@
 //! `POST /v1/classify` against a real server with a real ONNX Runtime.
 
-use crate::support::{Server, model, picture, red};
+use std::time::Duration;
+
+use crate::support::{PATIENCE, Server, model, picture, red};
 use http::{Request, header};
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 /// Runs `test` against a server of `flags` and sees it end well.
 macro_rules! with_server {
@@ -141,5 +148,44 @@ async fn bad_input_is_refused_with_a_kind() {
         assert_eq!(server.get("/nowhere").await.refusal(), (404, "not_found".to_owned()));
         assert_eq!(server.get("/v1/classify").await.refusal().0, 405);
         assert_eq!(server.classify("", red()).await.status, 200, "still serving");
+    });
+}
+
+/// Begins a request with a body of so many bytes that is refused for its query.
+async fn begin_refused(server: &Server, length: usize) -> TcpStream {
+    let mut client = TcpStream::connect(server.http()).await.unwrap();
+    let head = format!(
+        "POST /v1/classify?top=0 HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n"
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    client
+}
+
+async fn all_answers(mut client: TcpStream) -> String {
+    let mut answers = String::new();
+    timeout(PATIENCE, client.read_to_string(&mut answers)).await.expect("open").unwrap();
+    answers.to_lowercase()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_takes_no_other_one_with_it() {
+    with_server!(&[&model("tiny", "logits.onnx")], |server| {
+        let mut client = begin_refused(&server, 300_000).await;
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            client.write_all(&vec![0; 100_000]).await.expect("it was cut off while it sent");
+        }
+        client
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let answers = all_answers(client).await;
+        assert!(answers.starts_with("http/1.1 400"), "{answers}");
+        assert!(answers.contains("http/1.1 200"), "the next request was lost: {answers}");
+
+        let silent = begin_refused(&server, 300_000).await;
+        let answer = all_answers(silent).await;
+        assert!(answer.starts_with("http/1.1 400"), "{answer}");
+        assert!(answer.contains("connection: close\r\n"), "a pool would keep it: {answer}");
     });
 }
