@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::{Either, Full};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use spotscale_decide::admission::Ask;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -51,6 +51,9 @@ pub(super) struct Proxy {
     pub(super) stream_idle: Duration,
 }
 
+/// A response, and whether its request has been read to the end: only then can the connection carry another.
+pub(super) type Answer = (Response<ProxyBody>, bool);
+
 /// A request that was found to be in order.
 struct Call {
     service: Arc<Service>,
@@ -61,35 +64,38 @@ struct Call {
     /// Bytes set aside for its body while it is held.
     bytes: u64,
     is_idempotent: bool,
-    /// The client sends its body only when it is asked to (`Expect: 100-continue`).
-    awaits_continue: bool,
     deadline: Instant,
 }
 
 impl Proxy {
     /// Answers one request, whatever happens to it.
-    pub(super) async fn answer(
-        &self,
-        request: Request<Incoming>,
-        client: IpAddr,
-    ) -> Response<ProxyBody> {
+    pub(super) async fn answer(&self, request: Request<Incoming>, client: IpAddr) -> Answer {
+        let request = request.map(|body| Replay::new(body, self.limits));
+        let replay = request.body().clone();
         if let Some(health) = self.health.as_ref().and_then(|health| health.answer(&request)) {
-            return health.map(Either::Right);
+            return (health.map(Either::Right), replay.is_complete());
         }
+        // Such a client sends its body only when it is asked to, and reading on is what asks it.
+        let awaits_continue = request.headers().contains_key(header::EXPECT);
         let service = Arc::clone(self.service(&request));
         let mut exchange = Exchange::begin(Arc::clone(&self.metrics), Arc::clone(&service.name));
         let outcome = match self.check(service, request, client) {
             Ok(call) => call.run(&mut exchange).await,
             Err(problem) => Err(problem),
         };
-        match outcome {
+        let response = match outcome {
             Ok((response, lease, id)) => self.relay(response, lease, exchange, id),
             Err(problem) => {
+                if !awaits_continue {
+                    // A connection that closes on unread bytes is reset, and the answer is lost with it.
+                    let _ = tokio::time::timeout(LINGER, replay.discard()).await;
+                }
                 exchange.refused(problem.kind());
                 exchange.finish(problem.status().as_u16());
                 problem.into_response().map(Either::Right)
             }
-        }
+        };
+        (response, replay.is_complete())
     }
 
     fn service<B>(&self, request: &Request<B>) -> &Arc<Service> {
@@ -100,7 +106,7 @@ impl Proxy {
     fn check(
         &self,
         service: Arc<Service>,
-        mut request: Request<Incoming>,
+        mut request: Request<Replay>,
         client: IpAddr,
     ) -> Result<Call, Problem> {
         if request.method() == Method::CONNECT {
@@ -109,28 +115,26 @@ impl Proxy {
         if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > URI_BYTES_MAX) {
             return Err(Problem::UriTooLong);
         }
-        if request.body().size_hint().lower() > self.limits.body_bytes_max {
+        let length = request.body().length();
+        if length.is_some_and(|bytes| bytes > self.limits.body_bytes_max) {
             return Err(Problem::Body(BodyError::TooLarge));
         }
         let asked = headers::timeout(request.headers()).map_err(|()| Problem::BadTimeout)?;
         let deadline = Instant::now() + asked.unwrap_or(self.timeout).min(self.timeout);
-        let awaits_continue = request.headers().contains_key(header::EXPECT);
         headers::prepare(&mut request, client);
-        let (head, body) = request.into_parts();
-        let kept_max = self.limits.replay_bytes_max;
+        let (head, replay) = request.into_parts();
         Ok(Call {
             is_idempotent: retry::is_idempotent(
                 &head.method,
                 head.uri.path(),
                 &self.idempotent_paths,
             ),
-            bytes: body.size_hint().upper().unwrap_or(UNSIZED_BYTES).min(kept_max),
-            replay: Replay::new(body, self.limits),
+            bytes: length.unwrap_or(UNSIZED_BYTES).min(self.limits.replay_bytes_max),
+            replay,
             service,
             method: head.method,
             uri: head.uri,
             headers: head.headers,
-            awaits_continue,
             deadline,
         })
     }
@@ -161,15 +165,6 @@ type Begun = (Response<Incoming>, Lease, Option<HeaderValue>);
 
 impl Call {
     async fn run(mut self, exchange: &mut Exchange) -> Result<Begun, Problem> {
-        let outcome = self.exchange(exchange).await;
-        if outcome.is_err() && !self.awaits_continue {
-            // A connection that closes on unread bytes is reset, and the answer is lost with it.
-            let _ = tokio::time::timeout(LINGER, self.replay.discard()).await;
-        }
-        outcome
-    }
-
-    async fn exchange(&mut self, exchange: &mut Exchange) -> Result<Begun, Problem> {
         self.service.budget.deposit();
         let ask = Ask { bytes: self.bytes, remaining: millis(self.remaining()) };
         let (ticket, mut entry) = self.service.enter(ask).map_err(Problem::Turned)?;

@@ -36,7 +36,8 @@ pub(super) enum BodyError {
     Superseded,
 }
 
-/// The body of one request, shared by its attempts.
+/// The body of one request, shared by its attempts; a clone is the same body.
+#[derive(Clone)]
 pub(super) struct Replay {
     source: Option<Arc<Mutex<Source>>>,
 }
@@ -100,6 +101,16 @@ impl Replay {
             body.source = Some(Arc::clone(source));
         }
         body
+    }
+
+    /// Its bytes, where the client has declared them.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.with(Some(0), |source| source.length)
+    }
+
+    /// Whether it was read to its end.
+    pub(super) fn is_complete(&self) -> bool {
+        self.with(true, |source| source.is_complete)
     }
 
     /// Whether a new attempt would send all of it.

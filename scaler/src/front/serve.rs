@@ -170,9 +170,9 @@ impl Server {
             let under_way = activity.request();
             async move {
                 let is_http1 = request.version() < Version::HTTP_2;
-                let mut response = proxy.answer(request, client.ip()).await;
+                let (mut response, is_read) = proxy.answer(request, client.ip()).await;
                 // Whoever pools connections drops this one by itself, instead of losing a request on it later.
-                if is_http1 && leaving.is_cancelled() {
+                if is_http1 && (!is_read || leaving.is_cancelled()) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok(response.map(|body| Tracked { body, _under_way: under_way }))

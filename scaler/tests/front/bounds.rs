@@ -7,11 +7,15 @@ use http::Method;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{
-    replicas::Replica,
-    support::{Front, config, send, whole},
+    replicas::{Replica, stream_chunks},
+    support::{Front, PATIENCE, config, send, whole},
 };
 
 #[tokio::test]
@@ -50,17 +54,47 @@ async fn a_refused_client_hears_why_even_while_it_still_sends() {
     let held = front.request(Method::GET, "/").body(Full::default()).unwrap();
     let held = tokio::spawn(send(held));
     front.until_held(1).await;
-    let mut client = tokio::net::TcpStream::connect(front.address).await.unwrap();
-    client.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 8000\r\n\r\n").await.unwrap();
+    let mut client = begin(&front, 8000).await;
     for _ in 0..8 {
         tokio::time::sleep(Duration::from_millis(20)).await;
         client.write_all(&[b'x'; 1000]).await.expect("it was cut off in the middle of a word");
     }
-    let mut answer = vec![0; 1000];
-    let read = client.read(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer[..read]).to_lowercase();
+    let answer = answer(&mut client).await;
     assert!(answer.starts_with("http/1.1 503") && answer.contains("retry-after: "), "{answer}");
+    assert!(!answer.contains("connection: close"), "all was read: {answer}");
     held.abort();
+}
+
+/// Begins a request with a body of so many bytes.
+async fn begin(front: &Front, length: usize) -> TcpStream {
+    let mut client = TcpStream::connect(front.address).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    client
+}
+
+async fn answer(client: &mut TcpStream) -> String {
+    let mut answer = vec![0; 1000];
+    let read = timeout(PATIENCE, client.read(&mut answer)).await.expect("no answer").unwrap();
+    String::from_utf8_lossy(&answer[..read]).to_lowercase()
+}
+
+#[tokio::test]
+async fn a_connection_with_an_unread_body_is_said_to_end() {
+    let front = Front::start(&["--body-bytes", "100000"]).await;
+    let (chunks, hasty) = stream_chunks().await;
+    front.list(&[format!("http://{hasty}")]);
+    front.until_ready(1).await;
+    let mut refused = begin(&front, 100_001).await;
+    let refusal = answer(&mut refused).await;
+    assert!(refusal.starts_with("http/1.1 413"), "{refusal}");
+    assert!(refusal.contains("connection: close"), "a pool would keep it: {refusal}");
+    // A replica may answer before it has read everything, too.
+    let mut early = begin(&front, 100_000).await;
+    chunks.send("early").await.unwrap();
+    let passed_on = answer(&mut early).await;
+    assert!(passed_on.starts_with("http/1.1 200"), "{passed_on}");
+    assert!(passed_on.contains("connection: close"), "a pool would keep it: {passed_on}");
 }
 
 #[test]
