@@ -72,6 +72,7 @@ mod tests {
             phase: PodPhase::Ready,
             surged: true,
             grace_ms: Millis::ZERO,
+            critical: false,
         }
     }
 

@@ -195,6 +195,7 @@ mod tests {
                 phase: PodPhase::Ready,
                 surged: false,
                 grace_ms: Millis::ZERO,
+                critical: false,
             };
             let pods = nodes.iter().enumerate().map(pod).collect();
             let mut seen = Observation {

@@ -49,6 +49,7 @@ fn seen(second: i64, nodes: Vec<Node>) -> Observation {
         phase: PodPhase::Ready,
         surged: false,
         grace_ms: Millis::ZERO,
+        critical: false,
     };
     let workloads = vec![Workload { name, replicas_wanted: Replicas(2) }];
     let (pods, notices, provisioner) = (vec![pod], vec![], None);

@@ -36,7 +36,7 @@
 //! | 14 a hundred messages | `scenarios::told::scenario_14` |
 //! | 15 the same warning twice, and the offering's mark | `scenarios::told::scenario_2_and_d`, `real_karpenter::karpenter_takes_the_order` |
 //! | 16, 17 the machine goes | `scenarios::machines::scenario_16` and `scenario_17`, `real_karpenter::a_machine_that_ends_now` |
-//! | 18, 19 budgets, deadlines | `drain`, `cluster` |
+//! | 18, 19 budgets, deadlines | `drain`, `cluster`; what is critical goes last: `planner::tests::stories` of decide |
 //! | 20 machines that are gone | `scenarios::machines::scenario_20` where the Node stays and is not ready, `scenario_8` where it is ready; `cluster` |
 //!
 //! Needs the programs that `scripts/setup.py cluster` builds, the definitions that `scripts/setup.py crds` brings, the

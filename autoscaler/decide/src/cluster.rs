@@ -181,6 +181,8 @@ pub struct Pod {
     pub surged: bool,
     /// What it may take from SIGTERM to its end.
     pub grace_ms: Millis,
+    /// Others on its node may need it to end well, and so it ends after them.
+    pub critical: bool,
 }
 
 /// How far a pod is.

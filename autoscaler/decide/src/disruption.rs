@@ -199,6 +199,12 @@ impl<'a> Leaving<'a> {
         staying >= workload.replicas_wanted.0
     }
 
+    /// Does the pod end after others that are still on its node?
+    fn outlasts(&self, drain: &Drain<'_>, pod: &Pod) -> bool {
+        let mut beside = self.index.pods_on(&drain.node.name).iter();
+        pod.critical && beside.any(|other| !other.critical)
+    }
+
     /// The pods that are to be replaced or told to end, and have not been told to end.
     fn pods(&self) -> impl Iterator<Item = (&'a Drain<'a>, &'a Pod)> {
         let emptied = self.drains.iter().filter(|drain| drain.extent != Extent::Cordon);

@@ -54,6 +54,7 @@ pub(crate) fn pod(name: &str, node: &str) -> Pod {
         phase: PodPhase::Ready,
         surged: false,
         grace_ms: Millis::from_secs(10),
+        critical: false,
     }
 }
 

@@ -44,6 +44,7 @@ fn seen(second: i64, nodes: impl IntoIterator<Item = u32>) -> Observation {
         phase: PodPhase::Ready,
         surged: false,
         grace_ms: Millis::from_secs(10),
+        critical: false,
     };
     Observation {
         at: at(second),

@@ -129,6 +129,7 @@ pub(super) struct PodSpec {
     /// As it is read; afterwards it is among the names.
     node_name: Option<String>,
     pub(super) termination_grace_period_seconds: Option<u64>,
+    pub(super) priority: i32,
     pub(super) tolerations: Vec<Toleration>,
     #[serde(skip)]
     pub(super) names: PodNames,

@@ -118,7 +118,7 @@ mod tests {
         let pod = |name: &&str| -> Value {
             json!({
                 "name": format!("default/{name}"), "workload": null, "node": "n",
-                "phase": "ready", "surged": false, "grace_ms": 0,
+                "phase": "ready", "surged": false, "grace_ms": 0, "critical": false,
             })
         };
         let notice = json!({ "node": "n", "kind": "maintenance", "deadline": at(100) });

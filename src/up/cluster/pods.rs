@@ -125,7 +125,7 @@ impl World {
 impl LocalPod {
     fn pending(name: PodName, workload: WorkloadName, grace_ms: Millis) -> Self {
         let (workload, node, phase) = (Some(workload), None, PodPhase::Pending);
-        let seen = Pod { name, workload, node, phase, surged: false, grace_ms };
+        let seen = Pod { name, workload, node, phase, surged: false, grace_ms, critical: false };
         Self { seen, address: None, lives: 0, signalled: false, gone_at: None }
     }
 

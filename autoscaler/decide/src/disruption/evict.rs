@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// Adds the evictions that are due, first those that a deadline forces, then those that cost nothing, last the pods that
-/// were replaced for nothing because their node stays.
+/// were replaced for nothing because their node stays. What is critical ends when all others on its node have ended,
+/// unless a deadline forces it.
 pub(super) fn due(policy: &DisruptionPolicy, leaving: &Leaving<'_>, steps: &mut Steps) {
     let now = leaving.seen().at;
     let mut tally = Tally::of(leaving);
@@ -22,12 +23,16 @@ pub(super) fn due(policy: &DisruptionPolicy, leaving: &Leaving<'_>, steps: &mut 
     steps.steps.extend(forced.iter().map(|(drain, pod)| tally.force(now, drain, pod)));
     for (drain, pod) in free {
         let held = drain.extent == Extent::NoEviction && tally.serving(pod).is_some();
-        if tally.may_go(pod) && !held {
+        if leaving.outlasts(drain, pod) {
+            let (pod, node) = (pod.name.clone(), drain.node.name.clone());
+            steps.refused.push(Reason::CriticalLast { pod, node });
+        } else if tally.may_go(pod) && !held {
             steps.steps.push(tally.release(now, drain, pod));
+            continue;
         } else {
             waiting(drain, steps);
-            steps.wait_until = steps.wait_until.into_iter().chain(last_call(drain, pod)).min();
         }
+        steps.wait_until = steps.wait_until.into_iter().chain(last_call(drain, pod)).min();
     }
     for pod in left_over(leaving) {
         if tally.spares(pod) {

@@ -104,6 +104,14 @@ pub enum Reason {
         /// Pods there that still serve.
         pods: u32,
     },
+    /// The pod is critical, and others on its node have not ended.
+    #[error("{pod} is critical and ends after the other pods on {node}")]
+    CriticalLast {
+        /// The pod.
+        pod: PodName,
+        /// Where it is.
+        node: NodeName,
+    },
     /// Another node is being emptied first.
     #[error("{node} waits: another node is being emptied")]
     DrainBudget {

@@ -82,6 +82,7 @@ impl Cluster {
             phase: PodPhase::Pending,
             surged: false,
             grace_ms: self.delays.grace,
+            critical: false,
         });
         self.changed = true;
     }

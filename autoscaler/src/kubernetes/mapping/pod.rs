@@ -18,6 +18,8 @@ use crate::kubernetes::{
 
 /// What Kubernetes takes where a pod does not say.
 const GRACE_DEFAULT: u64 = 30;
+/// The least priority of Kubernetes' own critical classes; a user's own are below it.
+const CRITICAL_FROM: i32 = 2_000_000_000;
 /// A pod that is still there so long after its grace has no kubelet that would end it.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
@@ -66,6 +68,7 @@ pub(in crate::kubernetes) fn pod(
         phase: phase(pod),
         surged: is_surged,
         grace_ms: Millis::from_secs(grace),
+        critical: pod.spec.priority >= CRITICAL_FROM,
     })
 }
 
@@ -138,6 +141,17 @@ mod tests {
         assert_eq!(pod.workload.unwrap().as_str(), "vision/resnet");
         assert_eq!((pod.phase, pod.surged), (PodPhase::Ready, false));
         assert_eq!((pod.node.unwrap().as_str(), pod.grace_ms), ("a", Millis::from_secs(45)));
+        assert!(!pod.critical);
+    }
+
+    #[test]
+    fn what_kubernetes_calls_critical_is() {
+        let critical = |priority: i32| {
+            let pod = with(a_pod(), "/spec/priority", priority.into());
+            seen(&pod).unwrap().critical
+        };
+        assert!(critical(2_000_000_000) && critical(2_000_001_000));
+        assert!(!critical(1_000_000_000), "the highest that a user's class may have");
     }
 
     #[test]

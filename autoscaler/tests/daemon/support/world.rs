@@ -220,6 +220,7 @@ impl World {
             phase: PodPhase::Starting,
             surged: false,
             grace_ms: Millis::from_secs(10),
+            critical: false,
         });
     }
 

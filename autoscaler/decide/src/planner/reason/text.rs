@@ -34,6 +34,7 @@ impl Reason {
             Self::NotServing { .. } => "not-serving",
             Self::DeadlineForces { .. } => "deadline-forces",
             Self::AwaitingReplacement { .. } => "awaiting-replacement",
+            Self::CriticalLast { .. } => "critical-last",
             Self::DrainBudget { .. } => "drain-budget",
             Self::NoRoom { .. } => "no-room",
             Self::SpotGap { .. } => "spot-gap",

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::{
-    cluster::CapacityType,
-    testing::world::{BOOT_SECS, START_SECS},
+    cluster::{CapacityType, Pod},
+    testing::{
+        pod,
+        world::{BOOT_SECS, START_SECS},
+    },
 };
 
 const UP: u32 = (BOOT_SECS + START_SECS + 2) as u32;
@@ -76,6 +79,32 @@ fn a_short_deadline_forces_the_pod_out_in_time_and_says_so() {
     let deadline = at(noticed + 30);
     assert_eq!(step.reasons[1], Reason::DeadlineForces { deadline, left: 0, wanted: 1 });
     assert_eq!(story.world.killed, [], "it had its grace");
+}
+
+/// Scenario 18.
+#[test]
+fn what_is_critical_ends_after_the_others_on_its_node_or_in_time_for_the_deadline() {
+    let replaced = BOOT_SECS + START_SECS + 1;
+    for (lead, serving, critical) in [(120, replaced, replaced + 10), (30, 15, 15)] {
+        let mut story = Story::new(1);
+        story.run(UP);
+        let node = story.notice(0, Some(lead)).unwrap();
+        for (name, critical) in [("dns", true), ("agent", false)] {
+            let pod = Pod { workload: None, critical, ..pod(name, node.as_str()) };
+            story.world.now.pods.push(pod);
+        }
+        let noticed = story.second();
+        let plan = story.tick();
+        assert!(plan.refused.iter().any(|reason| reason.kind() == "critical-last"), "{plan:?}");
+        story.run(100);
+        let evicted = |name: &str| {
+            let is_it = |step: &Step| matches!(&step.action, Action::Evict { pod, .. } if pod.as_str() == name);
+            let (second, _) = story.told.iter().find(|(_, step)| is_it(step)).unwrap();
+            second - noticed
+        };
+        let seconds = ["agent", "pod-1", "dns"].map(evicted);
+        assert_eq!(seconds, [1, serving, critical], "with {lead} s of notice");
+    }
 }
 
 #[test]
