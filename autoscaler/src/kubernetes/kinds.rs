@@ -11,7 +11,7 @@ use kube::Resource;
 use serde::{Deserialize, de::DeserializeOwned};
 use spotscale_decide::disruption::INTERRUPTION_TAINT;
 
-use super::{metadata::Metadata, names, pod_names::PodNames};
+use super::{metadata::Metadata, names, pod_facts::PodFacts};
 
 /// A part of an object.
 pub(super) trait Part:
@@ -75,12 +75,12 @@ kind!(Node: "" / "v1", "nodes", NodeSpec, NodeStatus, |node| {
     keep(&mut node.status.conditions, |condition| condition.r#type == "Ready");
 });
 kind!(Pod: "" / "v1", "pods", PodSpec, PodStatus, |pod| {
-    let labels = pod.metadata.labels.take();
-    let hash = labels.as_ref().and_then(|labels| labels.get(names::TEMPLATE_HASH));
-    let node = pod.spec.node_name.take();
-    pod.spec.names = PodNames::of(&pod.metadata, hash.map(String::as_str), node.as_deref());
-    keep(&mut pod.status.conditions, |condition| condition.r#type == "Ready");
-    keep(&mut pod.spec.tolerations, Toleration::covers_ours);
+    let facts = PodFacts::of(pod);
+    // What the store finds it by.
+    let ObjectMeta { name, namespace, uid, resource_version, .. } = std::mem::take(&mut pod.metadata);
+    pod.metadata = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
+    pod.spec = PodSpec { facts, ..PodSpec::default() };
+    pod.status = PodStatus::default();
 });
 kind!(Deployment: "apps" / "v1", "deployments", DeploymentSpec, Nothing);
 kind!(NodeClaim: "karpenter.sh" / "v1", "nodeclaims", Nothing, ClaimStatus, |claim| {
@@ -126,13 +126,13 @@ pub(super) struct Condition {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct PodSpec {
-    /// As it is read; afterwards it is among the names.
-    node_name: Option<String>,
+    pub(super) node_name: Option<String>,
     pub(super) termination_grace_period_seconds: Option<u64>,
     pub(super) priority: i32,
     pub(super) tolerations: Vec<Toleration>,
+    /// What follows from all that was read, which is then dropped.
     #[serde(skip)]
-    pub(super) names: PodNames,
+    pub(super) facts: Option<PodFacts>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -243,7 +243,7 @@ fn keep<T>(list: &mut Vec<T>, is_read: impl Fn(&T) -> bool) {
 
 impl Toleration {
     /// Does it let a pod stay on a node that we cordoned, and not just for a while?
-    fn covers_ours(&self) -> bool {
+    pub(super) fn covers_ours(&self) -> bool {
         let key = self.key.as_deref();
         let effect = self.effect.as_deref();
         matches!(key, None | Some("" | INTERRUPTION_TAINT))

@@ -27,7 +27,7 @@ mod metrics;
 mod names;
 mod notices;
 mod past;
-mod pod_names;
+mod pod_facts;
 mod rights;
 mod shared;
 mod vault;

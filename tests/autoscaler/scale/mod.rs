@@ -77,7 +77,8 @@ async fn assert_told(crowd: &Crowd, daemon: &Watched) {
     let start = Instant::now();
     while crowd.released().await.len() < replicas.len() {
         assert!(start.elapsed() < PATIENCE, "{} are released", crowd.released().await.len());
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        // To find them the API server looks at every pod, on the cores that the daemon has.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(names(&crowd.released().await), replicas);
     let closed = crowd.closed().await;

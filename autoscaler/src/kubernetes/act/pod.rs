@@ -17,7 +17,7 @@ use crate::{
         KubeCluster,
         kinds::{self, Deployment, Object},
         names::{SURGED, TEMPLATE_HASH},
-        pod_names::SURGED_SUFFIX,
+        pod_facts::{GRACE_DEFAULT, SURGED_SUFFIX},
     },
 };
 
@@ -136,9 +136,7 @@ fn refusal(status: &kube::core::Status) -> String {
 
 /// The grace that the deadline leaves, if that is less than the pod's own.
 fn grace_left(pod: &Object<kinds::Pod>, by: Timestamp, now: Timestamp) -> Option<u32> {
-    /// What Kubernetes takes where a pod does not say.
-    const DEFAULT: u64 = 30;
-    let own = pod.spec.termination_grace_period_seconds.unwrap_or(DEFAULT);
+    let own = pod.spec.termination_grace_period_seconds.unwrap_or(GRACE_DEFAULT);
     // Zero would mean not even to tell it.
     let left = (Millis::between(now, by).0 / 1000).max(1);
     (left < own).then(|| u32::try_from(left).unwrap_or(u32::MAX))

@@ -6,20 +6,15 @@ use foldhash::fast::RandomState;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use spotscale_decide::{
-    cluster::{self, PodPhase, Workload},
-    units::{Millis, Replicas, WorkloadName},
+    cluster::{self, Workload},
+    units::{Replicas, WorkloadName},
 };
 
 use crate::kubernetes::{
-    kinds::{self, Deployment, Object, Pod},
-    names,
-    pod_names::{PodNames, controller},
+    kinds::{Deployment, Object, Pod},
+    pod_facts::PodFacts,
 };
 
-/// What Kubernetes takes where a pod does not say.
-const GRACE_DEFAULT: u64 = 30;
-/// The least priority of Kubernetes' own critical classes; a user's own are below it.
-const CRITICAL_FROM: i32 = 2_000_000_000;
 /// A pod that is still there so long after its grace has no kubelet that would end it.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
@@ -44,61 +39,29 @@ pub(in crate::kubernetes) fn pod(
     placement: &Placement<'_>,
     now: Timestamp,
 ) -> Option<cluster::Pod> {
-    let is_over = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
-    if is_over || is_stuck(pod, now) || stays_with_its_node(pod) {
+    let PodFacts { pod, ends_at, is_kept, clings } = pod.spec.facts.as_ref()?;
+    if ends_at.is_some_and(|ends_at| now.duration_since(ends_at) > STUCK_AFTER) {
         return None;
     }
-    let PodNames { pod: name, node, deployment } = &pod.spec.names;
-    let is_surged = pod.annotations().contains_key(names::SURGED);
-    let is_in_the_way = node.as_ref().is_some_and(|node| placement.nodes.contains(node.as_str()));
-    let deployment = deployment.as_ref();
-    let known = deployment.and_then(|name| placement.workloads.get(name));
+    let is_in_the_way =
+        || pod.node.as_ref().is_some_and(|node| placement.nodes.contains(node.as_str()));
     // One that was released and whose Deployment was cut off has nobody else to end it. One that has a Deployment which
     // we do not know is another daemon's.
-    let is_left_behind = is_surged && is_in_the_way && controller(&pod.metadata).is_none();
-    let workload = known.or_else(|| deployment.filter(|_| is_left_behind)).cloned();
-    if workload.is_none() && (!is_in_the_way || !pod.spec.tolerations.is_empty()) {
+    let is_left_behind = || pod.surged && !is_kept && is_in_the_way();
+    let is_ours = |name: &WorkloadName| placement.workloads.contains(name) || is_left_behind();
+    let is_replica = pod.workload.as_ref().is_some_and(is_ours);
+    if !is_replica && (*clings || !is_in_the_way()) {
         return None;
     }
-    let grace = pod.spec.termination_grace_period_seconds.unwrap_or(GRACE_DEFAULT);
-    Some(cluster::Pod {
-        name: name.clone()?,
-        workload,
-        node: node.clone(),
-        phase: phase(pod),
-        surged: is_surged,
-        grace_ms: Millis::from_secs(grace),
-        critical: pod.spec.priority >= CRITICAL_FROM,
-    })
-}
-
-/// A DaemonSet's pod would come back at once; a file's cannot be evicted.
-fn stays_with_its_node(pod: &Object<Pod>) -> bool {
-    let kind = controller(&pod.metadata).map(|(kind, _)| kind);
-    matches!(kind, Some("DaemonSet" | "Node")) || pod.annotations().contains_key(names::MIRROR)
-}
-
-/// The deletion's time is that of the end of the grace.
-fn is_stuck(pod: &Object<Pod>, now: Timestamp) -> bool {
-    let ends_at = pod.metadata.deletion_timestamp.as_ref();
-    ends_at.is_some_and(|ends_at| now.duration_since(ends_at.0) > STUCK_AFTER)
-}
-
-fn phase(pod: &Object<Pod>) -> PodPhase {
-    if pod.metadata.deletion_timestamp.is_some() {
-        PodPhase::Terminating
-    } else if pod.spec.names.node.is_none() {
-        PodPhase::Pending
-    } else if kinds::holds(&pod.status.conditions, "Ready") {
-        PodPhase::Ready
-    } else {
-        PodPhase::Starting
-    }
+    let mut pod = pod.clone();
+    pod.workload = pod.workload.filter(|_| is_replica);
+    Some(pod)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use spotscale_decide::{cluster::PodPhase, units::Millis};
 
     use super::*;
     use crate::kubernetes::mapping::testing::{at, object, with};
