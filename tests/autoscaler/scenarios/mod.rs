@@ -1,6 +1,7 @@
-//! Scenarios of interruption that need the daemon as a process, its queue, its node watcher and machines that really go.
+//! Scenarios that need the daemon as a process, its queue, its node watcher, and machines that really go.
 
 mod advice;
+mod bounded;
 mod machines;
 mod planned;
 mod prices;
