@@ -1,6 +1,6 @@
 //! The front as a process, under a service account of its own.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
@@ -11,11 +11,11 @@ use hyper_util::{
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
-use spotscale_test_cluster::apply::{apply, documents};
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+use spotscale_test_cluster::{
+    apply::{apply, documents},
+    role::{announced, role},
 };
+use tokio::process::Child;
 
 use crate::world::World;
 
@@ -56,19 +56,15 @@ impl Front {
         let group = world.cluster.plane().group();
         let log = group.log(&format!("{}-front", world.namespace));
         let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_spotscale"))
+        let mut command = role(env!("CARGO_BIN_EXE_spotscale"));
+        command
             .args(["front", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--kubernetes"])
             .args(flags.iter().map(|flag| flag.replace("NS", &world.namespace)))
             .env("KUBECONFIG", kubeconfig)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-        let said: Value = serde_json::from_str(&line.expect("the front has not started")).unwrap();
-        let url = |port: &str| format!("http://{}", said["listening"][port].as_str().unwrap());
+            .stderr(log);
+        let (process, listening) = announced(command).await;
+        let listening = listening.expect("the front has not started");
+        let url = |port: &str| format!("http://{}", listening[port].as_str().unwrap());
         let client = Client::builder(TokioExecutor::new()).build_http();
         let (url, admin) = (url("service"), url("admin"));
         Self { client, url, admin, _process: process, _folder: folder }

@@ -5,14 +5,11 @@ use std::{
     process::{Output, Stdio},
 };
 
-use serde_json::Value;
 use spotscale_proto::externalscaler::{
     ScaledObjectRef, external_scaler_client::ExternalScalerClient,
 };
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
-};
+use spotscale_test_cluster::role::{announced, role};
+use tokio::process::{Child, Command};
 use tonic::transport::Channel;
 
 use crate::{
@@ -22,12 +19,7 @@ use crate::{
 
 /// The program with the arguments of a Deployment, on free ports of loopback and without our environment.
 pub(crate) fn command(deployment: &Object) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_spotscale"));
-    for (name, _) in std::env::vars() {
-        if name.starts_with("SPOTSCALE_") || name == "ORT_DYLIB_PATH" {
-            command.env_remove(name);
-        }
-    }
+    let mut command = role(env!("CARGO_BIN_EXE_spotscale"));
     for arg in deployment.args() {
         match arg.split_once('=') {
             Some((flag, _)) if flag.ends_with("listen") => {
@@ -36,26 +28,19 @@ pub(crate) fn command(deployment: &Object) -> Command {
             _ => command.arg(arg),
         };
     }
-    command.stdin(Stdio::null()).kill_on_drop(true);
     command
-}
-
-/// A started role, and where it listens.
-pub(crate) async fn start(mut command: Command) -> (Child, Value) {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let Some(line) = lines.next_line().await.unwrap() else {
-        let Output { stderr, .. } = child.wait_with_output().await.unwrap();
-        panic!("it ended: {}", String::from_utf8_lossy(&stderr));
-    };
-    let announced: Value = serde_json::from_str(&line).unwrap();
-    (child, announced["listening"].clone())
 }
 
 /// A running scaler of the chart, and a client for it.
 pub(crate) async fn scaler(objects: &[Object]) -> (Child, ExternalScalerClient<Channel>) {
-    let (child, addresses) = start(command(find(objects, "Deployment", "spotscale-scaler"))).await;
-    let address = format!("http://{}", addresses["grpc"].as_str().unwrap());
+    let mut command = command(find(objects, "Deployment", "spotscale-scaler"));
+    command.stderr(Stdio::piped());
+    let (child, listening) = announced(command).await;
+    let Some(listening) = listening else {
+        let Output { stderr, .. } = child.wait_with_output().await.unwrap();
+        panic!("it ended: {}", String::from_utf8_lossy(&stderr));
+    };
+    let address = format!("http://{}", listening["grpc"].as_str().unwrap());
     (child, ExternalScalerClient::connect(address).await.unwrap())
 }
 

@@ -4,7 +4,7 @@
 
 use std::{
     net::SocketAddr,
-    process::{ExitStatus, Stdio},
+    process::ExitStatus,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -16,9 +16,9 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use spotscale_proto::demand::{DemandReport, ServiceDemand, demand_client::DemandClient};
+use spotscale_test_cluster::role::{announced, role};
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+    process::Child,
     sync::watch,
     time::{sleep, timeout},
 };
@@ -65,23 +65,14 @@ impl Scaler {
     }
 
     async fn start_at(address: &str, flags: Vec<String>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_spotscale"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SPOTSCALE_")) {
-            command.env_remove(name);
-        }
-        let mut process = command
+        let mut command = role(env!("CARGO_BIN_EXE_spotscale"));
+        command
             .args(["--log=error", "scaler", "--listen", address])
             .args(["--health-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
-            .args(&flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = timeout(PATIENCE, lines.next_line()).await.expect("it says nothing").unwrap();
-        let said: Value = serde_json::from_str(&line.expect("it ended at once")).unwrap();
-        let text = |name: &str| said["listening"][name].as_str().unwrap().to_owned();
+            .args(&flags);
+        let (process, listening) = announced(command).await;
+        let listening = listening.expect("it ended at once");
+        let text = |name: &str| listening[name].as_str().unwrap().to_owned();
         Self { grpc: text("grpc"), admin: text("admin").parse().unwrap(), flags, process }
     }
 

@@ -5,14 +5,18 @@ use std::{collections::BTreeSet, fs, net::SocketAddr, path::PathBuf, time::Durat
 use jiff::Timestamp;
 use prometheus_http_query::{Client, response::Sample};
 use serde_json::Value;
-use spotscale_test_cluster::{parts::part, prometheus::Prometheus};
+use spotscale_test_cluster::{
+    parts::part,
+    prometheus::Prometheus,
+    role::{announced, role},
+};
 use tempfile::TempDir;
 use tokio::{
-    process::{Child, Command},
+    process::Child,
     time::{sleep, timeout},
 };
 
-use crate::local_mode::{LocalMode, PATIENCE, announced, model, source};
+use crate::local_mode::{LocalMode, PATIENCE, model, source};
 
 const DASHBOARDS: [&str; 2] = ["requests", "money"];
 /// What stands in a query for what Grafana puts there.
@@ -47,14 +51,14 @@ struct Inference {
 impl Inference {
     async fn start() -> Self {
         let model = format!("--model=tiny={}", model().display());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_spotscale"));
+        let mut command = role(env!("CARGO_BIN_EXE_spotscale"));
         command
             .args(["inference", "--device=cpu", "--threads=1", &model])
             .args(["--listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0"])
             .env("ORT_DYLIB_PATH", part("ORT_DYLIB_PATH"));
-        let (process, said) = announced(command).await;
-        let said = said.expect("it ended at once");
-        let address = said["listening"]["http"].as_str().unwrap().parse().unwrap();
+        let (process, listening) = announced(command).await;
+        let listening = listening.expect("it ended at once");
+        let address = listening["http"].as_str().unwrap().parse().unwrap();
         Self { address, _process: process }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::ExitStatus,
     time::Duration,
 };
 
@@ -17,10 +17,13 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde_json::Value;
-use spotscale_test_cluster::{parts::part, tiny};
+use spotscale_test_cluster::{
+    parts::part,
+    role::{announced, role},
+    tiny,
+};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     time::{sleep, timeout},
 };
@@ -41,10 +44,10 @@ impl LocalMode {
     /// Starts it and waits until it serves.
     pub(crate) async fn start(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (process, announced) = announced(command(folder.path(), flags)).await;
-        let announced =
-            announced.unwrap_or_else(|| panic!("it ended at once:\n{}", log(folder.path())));
-        let address = |role: &str| announced["listening"][role].as_str().unwrap().parse().unwrap();
+        let (process, listening) = announced(command(folder.path(), flags)).await;
+        let listening =
+            listening.unwrap_or_else(|| panic!("it ended at once:\n{}", log(folder.path())));
+        let address = |role: &str| listening[role].as_str().unwrap().parse().unwrap();
         let http = Client::builder(TokioExecutor::new()).build_http();
         Self { front: address("front"), console: address("console"), folder, process, http }
     }
@@ -137,16 +140,6 @@ pub(crate) async fn play(scenario: &Path) -> (ExitStatus, Value, String) {
     (status, report, log(folder.path()))
 }
 
-/// Starts a role that says on its first line where it listens: the process, and what it said unless it ended at once.
-pub(crate) async fn announced(mut command: Command) -> (Child, Option<Value>) {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    let mut process = command.spawn().unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let first = timeout(PATIENCE, lines.next_line()).await.expect("it says nothing").unwrap();
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (process, first.map(|line| serde_json::from_str(&line).unwrap()))
-}
-
 /// Signals a process, if it is still there.
 pub(crate) fn kill(signal: &str, pid: u32) {
     let arguments = [format!("-{signal}"), pid.to_string()];
@@ -167,7 +160,7 @@ pub(crate) fn replicas(view: &Value, phase: &str) -> Vec<String> {
 
 fn command(folder: &Path, flags: &[&str]) -> Command {
     let log = fs::File::create(folder.join("up.log")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_spotscale"));
+    let mut command = role(env!("CARGO_BIN_EXE_spotscale"));
     command
         .args(["up", "--listen=127.0.0.1:0", "--scaler-listen=127.0.0.1:0"])
         .args(["--console-listen=127.0.0.1:0", "--max-replicas=3", "--provisioning=500ms"])

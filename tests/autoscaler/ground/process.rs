@@ -1,6 +1,6 @@
 //! A role of the program as a process: its log is among the cluster's, and it does not outlive the test.
 
-use std::{fs::File, process::Stdio, time::Duration};
+use std::{fs::File, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -8,21 +8,19 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use spotscale_test_cluster::group::Group;
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
+use spotscale_test_cluster::{
+    group::Group,
+    role::{announced, role},
 };
+use tokio::process::Child;
 
-/// Longer than any start takes on a busy machine.
+/// Longer than any end takes on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running role.
 pub(crate) struct Process {
     child: Child,
     listening: Value,
-    /// Kept open: a role that cannot print would end.
-    _lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
@@ -34,28 +32,13 @@ impl Process {
         env: &[(&str, String)],
     ) -> Self {
         let log = File::options().create(true).append(true).open(group.log(name)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_spotscale"));
-        for (variable, _) in std::env::vars() {
-            if variable.starts_with("SPOTSCALE_") || variable.starts_with("AWS_") {
-                command.env_remove(variable);
-            }
-        }
-        let mut child = command
-            .args(args)
-            .envs(env.iter().map(|(variable, value)| (variable, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
-        let line = line.unwrap().unwrap();
-        let line =
-            line.unwrap_or_else(|| panic!("{name} has ended: {}", group.log(name).display()));
-        let said: Value = serde_json::from_str(&line).unwrap();
-        Self { child, listening: said["listening"].clone(), _lines: lines }
+        let mut command = role(env!("CARGO_BIN_EXE_spotscale"));
+        let env = env.iter().map(|(variable, value)| (variable, value));
+        command.args(args).envs(env).stderr(log);
+        let (child, listening) = announced(command).await;
+        let listening =
+            listening.unwrap_or_else(|| panic!("{name} has ended: {}", group.log(name).display()));
+        Self { child, listening }
     }
 
     /// The URL of one of its listeners.

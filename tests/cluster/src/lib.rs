@@ -27,6 +27,7 @@ pub mod pki;
 pub mod programs;
 pub mod prometheus;
 pub mod provider;
+pub mod role;
 pub mod tiny;
 
 pub use cluster::TestCluster;
