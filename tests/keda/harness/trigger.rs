@@ -40,12 +40,12 @@ impl Trigger {
         self
     }
 
-    /// KEDA keeps the replicas that there are while the scaler does not know, as the chart has it.
+    /// KEDA keeps the replicas that there are while the scaler does not know, as the chart has it. The cooldown outlives the
+    /// polls that fail before the fallback takes over and those that find nothing (KEDA 2.21) once it has.
     pub(crate) fn holding(self) -> Self {
-        let behavior = "currentReplicas";
-        self.with(
-            json!({ "fallback": { "failureThreshold": 3, "replicas": 1, "behavior": behavior } }),
-        )
+        let fallback =
+            json!({ "failureThreshold": 3, "replicas": 1, "behavior": "currentReplicas" });
+        self.with(json!({ "fallback": fallback, "cooldownPeriod": 30 }))
     }
 
     pub(crate) fn asking(mut self, metadata: Value) -> Self {
