@@ -179,7 +179,11 @@ impl Kubelet {
     pub async fn heal(&self, machine: &str) -> anyhow::Result<()> {
         self.pods.link(machine, Link::Up);
         let pods = Arc::clone(&self.pods);
-        self.within(async move { pods.catch_up().await }).await
+        self.within(async move {
+            pods.catch_up();
+            Ok(())
+        })
+        .await
     }
 
     /// The pods with a process, by namespace and name.

@@ -11,7 +11,7 @@ use futures::{StreamExt as _, future::join_all};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams},
+    api::DeleteParams,
     runtime::{WatchStreamExt as _, watcher},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -78,7 +78,10 @@ pub(super) struct Pods {
 #[derive(Default)]
 struct State {
     hosts: BTreeMap<String, Arc<Host>>,
-    /// By uid.
+    /// Every pod that is bound to a machine, by uid, as the watch last told of it. Nothing else is asked: a list can be older
+    /// than what the watch has told, and took an eviction back.
+    bound: BTreeMap<String, Arc<Pod>>,
+    /// Those that run here, by uid.
     pods: BTreeMap<String, Entry>,
 }
 
@@ -94,7 +97,8 @@ impl Pods {
         self.state().hosts.insert(host.machine.name.clone(), Arc::clone(&host));
         let client = self.shared.client.clone();
         tokio::spawn(async move { host.heartbeat(&client).await });
-        self.catch_up().await
+        self.catch_up();
+        Ok(())
     }
 
     /// Follows the pods of every machine, for ever.
@@ -118,13 +122,12 @@ impl Pods {
         }
     }
 
-    /// Acts on everything that may have been missed.
-    pub(super) async fn catch_up(self: &Arc<Self>) -> anyhow::Result<()> {
-        let pods = Api::<Pod>::all(self.shared.client.clone());
-        for pod in pods.list(&ListParams::default().fields(BOUND)).await? {
-            self.seen(pod);
+    /// Acts on what was told before its machine could.
+    pub(super) fn catch_up(self: &Arc<Self>) {
+        let mut state = self.state();
+        for (uid, pod) in state.bound.clone() {
+            self.act(&mut state, uid, &pod);
         }
-        Ok(())
     }
 
     /// Changes what is known of a machine, and what its pods are told.
@@ -169,22 +172,28 @@ impl Pods {
     }
 
     fn seen(self: &Arc<Self>, pod: Pod) {
-        let mut state = self.state();
+        let (mut state, uid, pod) = (self.state(), pod.uid().unwrap_or_default(), Arc::new(pod));
+        state.bound.insert(uid.clone(), Arc::clone(&pod));
+        self.act(&mut state, uid, &pod);
+    }
+
+    /// Does with a pod what its object says.
+    fn act(self: &Arc<Self>, state: &mut State, uid: String, pod: &Arc<Pod>) {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
         let Some(host) = state.hosts.get(node).cloned() else { return };
         if *host.link.borrow() == Link::Gone {
             return;
         }
-        let uid = pod.uid().unwrap_or_default();
-        let wanted = wanted(&pod);
+        let wanted = wanted(pod);
         if let Some(entry) = state.pods.get_mut(&uid) {
             if entry.latest != Wanted::Kill {
                 entry.tell(wanted);
             }
-        } else if *host.link.borrow() == Link::Up && !is_over(&pod) {
+        } else if *host.link.borrow() == Link::Up && !is_over(pod) {
             let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
             let (sender, receiver) = watch::channel(wanted);
             let ip = self.shared.address();
+            let pod = Pod::clone(pod);
             let sandbox =
                 Sandbox::new(Arc::clone(&self.shared), Arc::clone(&host), pod, ip, receiver);
             let board = sandbox.board.subscribe();
@@ -199,13 +208,16 @@ impl Pods {
     }
 
     fn gone(&self, uid: &str) {
-        if let Some(entry) = self.state().pods.get_mut(uid) {
+        let mut state = self.state();
+        state.bound.remove(uid);
+        if let Some(entry) = state.pods.get_mut(uid) {
             entry.tell(Wanted::Kill);
         }
     }
 
     fn keep_only(&self, uids: &BTreeSet<String>) {
         let mut state = self.state();
+        state.bound.retain(|uid, _| uids.contains(uid));
         let missing = state.pods.iter_mut().filter(|(uid, _)| !uids.contains(*uid));
         missing.for_each(|(_, entry)| entry.tell(Wanted::Kill));
     }
