@@ -8,13 +8,16 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use anyhow::Context as _;
 use base64::Engine as _;
 use k8s_openapi::{
     api::core::v1::Namespace,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
-use kube::{Api, Client, ResourceExt as _, api::PostParams};
+use kube::{
+    Api, Client, ResourceExt as _, api::PostParams, core::GroupVersionKind, discovery::pinned_kind,
+};
 use serde_json::json;
 
 use crate::{
@@ -171,8 +174,12 @@ async fn install_objects(client: &Client) -> anyhow::Result<()> {
 pub async fn until_established(client: &Client, name: &str) -> anyhow::Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     until(name, || async {
-        let status = definitions.get(name).await?.status.unwrap_or_default();
-        let conditions = status.conditions.unwrap_or_default();
+        let definition = definitions.get(name).await?;
+        let conditions = definition.status.unwrap_or_default().conditions.unwrap_or_default();
+        let spec = definition.spec;
+        let version = &spec.versions.first().context("no version")?.name;
+        // Discovery, which says where objects of a kind go, may learn of it a moment later.
+        pinned_kind(client, &GroupVersionKind::gvk(&spec.group, version, &spec.names.kind)).await?;
         Ok(conditions.iter().any(|c| c.type_ == "Established" && c.status == "True"))
     })
     .await
