@@ -177,9 +177,11 @@ pub async fn until_established(client: &Client, name: &str) -> anyhow::Result<()
         let definition = definitions.get(name).await?;
         let conditions = definition.status.unwrap_or_default().conditions.unwrap_or_default();
         let spec = definition.spec;
-        let version = &spec.versions.first().context("no version")?.name;
+        let version =
+            spec.versions.iter().find(|one| one.served).context("no version is served")?;
         // Discovery, which says where objects of a kind go, may learn of it a moment later.
-        pinned_kind(client, &GroupVersionKind::gvk(&spec.group, version, &spec.names.kind)).await?;
+        pinned_kind(client, &GroupVersionKind::gvk(&spec.group, &version.name, &spec.names.kind))
+            .await?;
         Ok(conditions.iter().any(|c| c.type_ == "Established" && c.status == "True"))
     })
     .await

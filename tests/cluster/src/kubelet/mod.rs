@@ -179,6 +179,7 @@ impl Kubelet {
     pub async fn heal(&self, machine: &str) -> anyhow::Result<()> {
         self.pods.link(machine, Link::Up);
         let pods = Arc::clone(&self.pods);
+        // What it begins belongs to this kubelet's runtime.
         self.within(async move {
             pods.catch_up();
             Ok(())
