@@ -39,13 +39,15 @@ impl Prometheus {
             });
         let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
         let ready = timeout(PATIENCE, async {
-            let mut address = None;
+            // Two of its parts say these, and either may be first.
+            let (mut address, mut ready) = (None, false);
             loop {
                 let line = log.next_line().await.unwrap().expect("Prometheus ended at once");
                 let told = line.split_once("\"Listening on\" address=");
                 address = told.map(|(_, told)| told.to_owned()).or(address);
-                if line.contains("Server is ready") {
-                    return address.unwrap();
+                ready |= line.contains("Server is ready");
+                if let (Some(address), true) = (&address, ready) {
+                    return address.clone();
                 }
             }
         });
