@@ -42,7 +42,7 @@ pub struct ElectionConfig {
     /// Its holder acts for so long after a renewal. What it began, and the API server has not done yet, has the rest of
     /// `lease` to end.
     pub act_for: Duration,
-    /// Time between two renewals, and between two looks of those who wait.
+    /// Time between two renewals, and at most between two looks of those who wait.
     pub renew_every: Duration,
 }
 
@@ -62,11 +62,12 @@ struct Candidate {
     tenure: watch::Sender<Option<Tenure>>,
 }
 
-/// A state of the Lease, and since when it is known.
+/// A state of the Lease, since when it is known, and for how long it holds from then on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     version: Option<String>,
     at: Instant,
+    lasts: Duration,
 }
 
 /// What may be done with a Lease.
@@ -154,7 +155,15 @@ impl Candidate {
             Ok(Err(error)) => warn!(%error, "the lease was not renewed"),
             Err(_) => warn!("the lease was not renewed: no answer"),
         }
-        sleep_until(began + self.config.renew_every).await;
+        sleep_until(self.next(began)).await;
+    }
+
+    /// When to try again: as soon as another's Lease may be taken, if that is before the next renewal would be due.
+    fn next(&self, began: Instant) -> Instant {
+        let free = self.seen.as_ref().map(|seen| seen.at + seen.lasts);
+        let free = free.filter(|free| *free > Instant::now());
+        let due = began + self.config.renew_every;
+        free.map_or(due, |free| free.min(due))
     }
 
     fn hold(&mut self, began: Instant) {
@@ -190,15 +199,15 @@ impl Candidate {
 
     fn claim(&mut self, lease: &Lease, now: Instant) -> Claim {
         let version = lease.resource_version();
-        let seen = self.seen.take().filter(|seen| seen.version == version);
-        let seen = self.seen.insert(seen.unwrap_or(Seen { version, at: now }));
         let spec = lease.spec.as_ref();
         let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
         let told = spec.and_then(|spec| u64::try_from(spec.lease_duration_seconds?).ok());
         let lasts = told.map_or(self.config.lease, Duration::from_secs).max(self.config.lease);
+        let seen = self.seen.take().filter(|seen| seen.version == version);
+        let seen = self.seen.insert(seen.unwrap_or(Seen { version, at: now, lasts }));
         if holder == self.config.identity {
             Claim::Renew
-        } else if holder.is_empty() || now.duration_since(seen.at) > lasts {
+        } else if holder.is_empty() || now.duration_since(seen.at) >= seen.lasts {
             Claim::Take
         } else {
             Claim::Leave
@@ -241,14 +250,17 @@ impl Candidate {
 
     async fn free(&self) {
         let name = &self.config.name;
-        let Ok(Some(mut lease)) = self.leases.get_opt(name).await else {
-            return;
-        };
-        let spec = lease.spec.get_or_insert_default();
-        if spec.holder_identity.as_ref() == Some(&self.config.identity) {
+        while let Ok(Some(mut lease)) = self.leases.get_opt(name).await {
+            let spec = lease.spec.get_or_insert_default();
+            if spec.holder_identity.as_ref() != Some(&self.config.identity) {
+                return;
+            }
             spec.holder_identity = Some(String::new());
-            if let Err(error) = self.leases.replace(name, &PostParams::default(), &lease).await {
-                warn!(%error, "the lease was not given up");
+            match written(self.leases.replace(name, &PostParams::default(), &lease).await) {
+                Ok(true) => return,
+                // By a renewal of our own that was under way.
+                Ok(false) => {}
+                Err(error) => return warn!(%error, "the lease was not given up"),
             }
         }
     }
