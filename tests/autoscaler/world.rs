@@ -19,6 +19,7 @@ use spotscale_autoscaler::{
 use spotscale_test_cluster::{
     TestCluster,
     apply::apply,
+    found,
     karpenter::install_definitions,
     kubelet::{Image, Kubelet, Machine, Options},
     until,
@@ -205,8 +206,8 @@ impl World {
         what: &str,
         is_so: impl Fn(&Observation) -> bool,
     ) -> Observation {
-        until(what, || async { Ok(is_so(&cluster.observe().await?)) }).await.unwrap();
-        cluster.observe().await.unwrap()
+        let look = || async { Ok(Some(cluster.observe().await?).filter(&is_so)) };
+        found(what, look).await.unwrap()
     }
 
     pub(crate) async fn apply(&self, object: Value) {
@@ -235,13 +236,14 @@ impl World {
 
     /// Waits for so many ready pods, and returns their names and nodes.
     pub(crate) async fn ready(&self, count: usize) -> BTreeMap<String, String> {
-        self.until("ready pods", || async {
+        let ready = || async {
             let living = self.living().await;
-            Ok(living.len() == count && living.values().all(is_ready))
-        })
-        .await;
+            let are_ready = living.len() == count && living.values().all(is_ready);
+            Ok(are_ready.then_some(living))
+        };
+        let living = found(&format!("{}: ready pods", self.namespace), ready).await.unwrap();
         let node = |pod: &Pod| pod.spec.as_ref().unwrap().node_name.clone().unwrap_or_default();
-        self.living().await.iter().map(|(name, pod)| (name.clone(), node(pod))).collect()
+        living.iter().map(|(name, pod)| (name.clone(), node(pod))).collect()
     }
 
     /// Starts the API server again, and waits until the controllers hear from it: they are slow to find out that their

@@ -16,6 +16,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
+use spotscale_test_cluster::exclusive::address;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -49,7 +50,9 @@ struct Replica {
 
 impl Pod {
     pub(crate) async fn start(client: &Client, namespace: &str, service: &str, node: &str) -> Self {
-        let (listener, address) = listen().await;
+        let address = SocketAddr::new(address(), PORT);
+        let listener =
+            TcpListener::bind(address).await.expect("is there a route to 10.244.0.0/16?");
         let name = format!("{service}-{}", fastrand::u32(..));
         let api: Api<core::Pod> = Api::namespaced(client.clone(), namespace);
         let pod = json!({
@@ -156,16 +159,4 @@ async fn answer(State(replica): State<Arc<Replica>>) -> (StatusCode, String) {
         replica.permits.acquire().await.unwrap().forget();
     }
     (StatusCode::OK, replica.name.clone())
-}
-
-/// On an address that no other test has.
-async fn listen() -> (TcpListener, SocketAddr) {
-    for _ in 0..100 {
-        let ip = [10, 244, fastrand::u8(128..), fastrand::u8(1..255)];
-        let address = SocketAddr::from((ip, PORT));
-        if let Ok(listener) = TcpListener::bind(address).await {
-            return (listener, address);
-        }
-    }
-    panic!("no address of 10.244.0.0/16 can be bound: is there a route?");
 }

@@ -14,6 +14,7 @@ use spotscale_test_cluster::{
     TestCluster,
     apply::apply,
     cloud::{Instance, Interruption, MetadataMock, Notices},
+    found,
     kubelet::{Machine, Running, Signal},
     until,
 };
@@ -151,14 +152,13 @@ impl Acting {
                 if pod.ready {
                     let metrics = self.install.get(&pod, 9404, "/metrics").await;
                     if metrics.contains("spotscale_autoscaler_leads 1") {
-                        return Some((pod, metrics));
+                        return Ok(Some((pod, metrics)));
                     }
                 }
             }
-            None
+            Ok(None)
         };
-        until("a leader", || async { Ok(find().await.is_some()) }).await.unwrap();
-        find().await.unwrap()
+        found("a leader", find).await.unwrap()
     }
 
     async fn node(&self, name: &str) -> Node {

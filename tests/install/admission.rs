@@ -14,6 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 use spotscale_test_cluster::{
     apply::apply,
+    found,
     kubelet::{Kubelet, Machine, Options},
     until,
 };
@@ -108,10 +109,9 @@ impl Ground {
                 node.is_none()
                     || pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == node
             };
-            anyhow::Ok(listed.iter().find(is_there).cloned())
+            Ok(listed.iter().find(is_there).cloned())
         };
-        until(label, || async { Ok(find().await?.is_some()) }).await.unwrap();
-        find().await.unwrap().unwrap()
+        found(label, find).await.unwrap()
     }
 
     /// A caller with a token of a `ServiceAccount`, bound to a pod as the kubelet asks for it, or to nothing.

@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeSet, process::Output};
 
-use kube::ResourceExt as _;
 use spotscale_test_cluster::{
     TestCluster,
-    apply::{apply, documents},
-    keda::until_established,
+    apply::{define, documents},
+    found,
     parts::part,
     until,
 };
@@ -22,11 +21,7 @@ pub(crate) async fn cluster() -> &'static TestCluster {
         let client = cluster.client().await;
         for entry in part("SPOTSCALE_CRDS").read_dir().unwrap() {
             let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-            let definitions = documents(&text).unwrap();
-            apply(&client, "default", &definitions).await.unwrap();
-            for definition in definitions {
-                until_established(&client, &definition.name_any()).await.unwrap();
-            }
+            define(&client, &documents(&text).unwrap()).await.unwrap();
         }
         cluster
     };
@@ -43,11 +38,16 @@ pub(crate) fn kubectl(args: &[&str]) -> Output {
 
 /// What a call printed, which must have succeeded without a word on standard error.
 pub(crate) fn quiet(output: &Output) -> String {
+    said(output).unwrap()
+}
+
+/// The same; an error where it must not be one yet, while a server of another API group is slow to tell its kinds.
+fn said(output: &Output) -> anyhow::Result<String> {
     let (said, complained) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}\n{complained}");
-    assert_eq!(complained, "", "warnings, or worse");
-    said.into_owned()
+    anyhow::ensure!(output.status.success(), "{said}\n{complained}");
+    anyhow::ensure!(complained.is_empty(), "warnings, or worse: {complained}");
+    Ok(said.into_owned())
 }
 
 /// Makes a namespace refuse pods that are not `restricted`, and warn of what would make such pods.
@@ -60,7 +60,7 @@ pub(crate) fn restrict(namespace: &str) {
 async fn until_pods(namespace: &str, role: &str, count: usize) {
     let selector = format!("--selector=app.kubernetes.io/component={role}");
     let condition = || async {
-        let listed = quiet(&kubectl(&["get", "pods", "-n", namespace, &selector, "-o", "name"]));
+        let listed = said(&kubectl(&["get", "pods", "-n", namespace, &selector, "-o", "name"]))?;
         Ok(listed.lines().count() == count)
     };
     until(&format!("{count} pods of {role} in {namespace}"), condition).await.unwrap();
@@ -68,15 +68,16 @@ async fn until_pods(namespace: &str, role: &str, count: usize) {
 
 /// The objects of a namespace that were not there when it was new. Not asked for: events, which end by themselves, and
 /// Endpoints, whose reading is a warning.
-fn leftovers(namespace: &str) -> BTreeSet<String> {
-    let kinds = quiet(&kubectl(&["api-resources", "--namespaced", "--verbs=list", "-o", "name"]));
+fn leftovers(namespace: &str) -> anyhow::Result<BTreeSet<String>> {
+    let kinds = said(&kubectl(&["api-resources", "--namespaced", "--verbs=list", "-o", "name"]))?;
     let is_asked = |kind: &&str| !kind.starts_with("events") && *kind != "endpoints";
     let kinds: Vec<_> = kinds.lines().filter(is_asked).collect();
     let listed =
         kubectl(&["get", &kinds.join(","), "-n", namespace, "-o", "name", "--ignore-not-found"]);
     let of_kubernetes = ["configmap/kube-root-ca.crt", "serviceaccount/default"];
-    let listed = quiet(&listed);
-    listed.lines().filter(|name| !of_kubernetes.contains(name)).map(str::to_owned).collect()
+    let listed = said(&listed)?;
+    let own = listed.lines().filter(|name| !of_kubernetes.contains(name));
+    Ok(own.map(str::to_owned).collect())
 }
 
 /// Waits until a release has left nothing behind.
@@ -86,9 +87,9 @@ pub(crate) async fn until_gone(namespace: &str, release: &str) {
         let kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,\
             validatingadmissionpolicybindings";
         let cluster_wide = kubectl(&["get", kinds, &selector, "-o", "name"]);
-        let left = leftovers(namespace);
+        let left = leftovers(namespace)?;
         anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
-        let cluster_wide = quiet(&cluster_wide);
+        let cluster_wide = said(&cluster_wide)?;
         // Other tests have releases of that name, in other namespaces.
         let is_ours =
             |line: &&str| line.split_once('/').is_some_and(|(_, name)| name.starts_with(namespace));
@@ -116,7 +117,8 @@ async fn helm_installs_upgrades_and_uninstalls_without_a_trace() {
     let namespace = cluster().await.namespace("helm").await;
     restrict(&namespace);
     let chart = ["manifests/chart", "--namespace", &namespace];
-    let before = leftovers(&namespace);
+    let lies_there = || found("what lies there", || async { leftovers(&namespace).map(Some) });
+    let before = lies_there().await.unwrap();
     assert!(before.is_empty(), "{before:?}");
     let line = of_readme("demo", &namespace);
     let notes = quiet(&helm(&line.iter().map(String::as_str).collect::<Vec<_>>()));
@@ -133,8 +135,9 @@ async fn helm_installs_upgrades_and_uninstalls_without_a_trace() {
     quiet(&helm(&[&["upgrade", "demo"], chart.as_slice(), &changes].concat()));
     until_pods(&namespace, "scaler", 4).await;
     until_pods(&namespace, "autoscaler", 2).await;
+    let there = lies_there().await.unwrap();
     for kind in ["podmonitor", "prometheusrule", "daemonset"] {
-        assert!(leftovers(&namespace).iter().any(|name| name.starts_with(kind)), "no {kind}");
+        assert!(there.iter().any(|name| name.starts_with(kind)), "no {kind}");
     }
     quiet(&helm(&["uninstall", "demo", "--namespace", &namespace, "--wait"]));
     until_gone(&namespace, "demo").await;

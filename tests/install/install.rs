@@ -101,7 +101,10 @@ impl Install {
     /// The running pods of a role.
     pub(crate) fn pods(&self, role: &str) -> Vec<Running> {
         let prefix = format!("spotscale-{role}-");
-        self.kubelet.pods().into_iter().filter(|pod| pod.name.starts_with(&prefix)).collect()
+        let mut pods = self.kubelet.pods();
+        // Another test's DaemonSet has its pods on every machine.
+        pods.retain(|pod| pod.namespace == self.namespace && pod.name.starts_with(&prefix));
+        pods
     }
 
     pub(crate) async fn get(&self, pod: &Running, port: u16, path: &str) -> String {
@@ -189,7 +192,9 @@ impl Install {
     /// a minute away. It is to be quick from now on.
     pub(crate) async fn introduce_the_scaler_to_keda(&self) {
         self.name_the_scalers_to_keda().await;
-        let change = Patch::Merge(json!({ "spec": { "pollingInterval": 2, "cooldownPeriod": 5 } }));
+        let change = Patch::Merge(json!({ "spec": {
+            "pollingInterval": 2, "cooldownPeriod": 5, "initialCooldownPeriod": 5,
+        } }));
         let objects = self.scaled_objects();
         objects.patch("spotscale-model", &PatchParams::default(), &change).await.unwrap();
         until("KEDA to accept the trigger", || async {

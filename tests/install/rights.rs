@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use spotscale_autoscaler::kubernetes::{RIGHTS, Right};
 
+use spotscale_test_cluster::until;
+
 use crate::{
     cluster::{cluster, helm, kubectl, quiet},
     render::{ON, WATCHERS},
@@ -20,6 +22,16 @@ fn rights(account: (&str, &str), namespace: &str) -> BTreeSet<String> {
     let everybody = list(("kube-system", "nobody"));
     assert!(!everybody.is_empty());
     list(account).difference(&everybody).cloned().collect()
+}
+
+/// Waits until an account may do this and nothing else: RBAC is in force a moment after it is written.
+async fn until_rights(account: (&str, &str), namespace: &str, expected: &BTreeSet<String>) {
+    let so = || async {
+        let now = rights(account, namespace);
+        anyhow::ensure!(now == *expected, "{now:?} instead of {expected:?}");
+        Ok(true)
+    };
+    until(&format!("the rights of {account:?} in {namespace}"), so).await.unwrap();
 }
 
 /// What RBAC gives to the autoscaler's account in a namespace, as [`RIGHTS`] says it.
@@ -53,10 +65,10 @@ async fn the_autoscaler_may_do_what_it_needs_and_nothing_else() {
     let install = ["install", "spotscale", "manifests/chart", "-n", &own, "--set", ON];
     quiet(&helm(&[install.as_slice(), &["--set", WATCHERS]].concat()));
     let account = (own.as_str(), "spotscale-autoscaler");
-    assert_eq!(rights(account, &own), expected(true));
-    assert_eq!(rights(account, &other), expected(false));
+    until_rights(account, &own, &expected(true)).await;
+    until_rights(account, &other, &expected(false)).await;
     let watcher = BTreeSet::from([line("nodes", "", &["get", "patch"])]);
-    assert_eq!(rights((&own, "spotscale-node"), &own), watcher);
+    until_rights((&own, "spotscale-node"), &own, &watcher).await;
     for (verb, what, namespace) in [
         ("get", "secrets", &own),
         ("create", "pods", &own),
@@ -92,18 +104,19 @@ async fn the_front_may_read_what_it_follows_and_the_others_nothing() {
     let slices = "endpointslices.discovery.k8s.io [] [] [list watch]".to_owned();
     let both = BTreeSet::from([nodes.clone(), slices.clone()]);
     let front = (own.as_str(), "rights-spotscale-front");
-    assert_eq!(rights(front, &own), both);
-    assert_eq!(rights(front, &other), both);
-    assert_eq!(rights(front, "kube-system"), [nodes].into());
+    until_rights(front, &own, &both).await;
+    until_rights(front, &other, &both).await;
+    until_rights(front, "kube-system", &[nodes].into()).await;
     for role in ["scaler", "model"] {
         let account = format!("rights-spotscale-{role}");
         quiet(&kubectl(&["get", "serviceaccount", &account, "-n", &own]));
-        assert_eq!(rights((&own, &account), &own), BTreeSet::new(), "{role}");
+        until_rights((&own, &account), &own, &BTreeSet::new()).await;
     }
     let blind = ["--set", "front.watchNodes=false"];
     quiet(&helm(
         &[&["upgrade", "rights", "manifests/chart", "-n", &own], blind.as_slice()].concat(),
     ));
-    assert_eq!(rights(front, &own), [slices].into());
-    assert_eq!(rights(front, &other), BTreeSet::new(), "rights outlived the service");
+    until_rights(front, &own, &[slices].into()).await;
+    // Nothing outlives the service.
+    until_rights(front, &other, &BTreeSet::new()).await;
 }

@@ -9,6 +9,14 @@ use serde_json::Value;
 use crate::browser::{Browser, count, text};
 use crate::local_mode::{LocalMode, PATIENCE};
 
+/// Has the page note which phases its replicas were shown in: one may pass between two looks from here.
+const NOTE_PHASES: &str = "
+    window.phases = new Set();
+    const replicas = document.getElementById('replicas');
+    const note = () => replicas.querySelectorAll('li').forEach(one => window.phases.add(one.dataset.phase));
+    new MutationObserver(note).observe(replicas, {subtree: true, childList: true, attributes: true});
+";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visitor_sees_replicas_come_and_go() {
     let up = LocalMode::start(&[]).await;
@@ -26,10 +34,12 @@ async fn visit(page: &Client, url: &str, picture: &Path) {
     assert!(text(page, "none").await.contains("Nothing runs"));
     assert!(fits(page).await, "the page is wider than the screen");
 
+    page.execute(NOTE_PHASES, Vec::new()).await.unwrap();
     send(page, picture, 5).await;
-    wait_for(page, "#replicas li[data-phase=starting]").await;
     wait_for(page, "#replicas li[data-phase=ready]").await;
     wait_for(page, "#answer li").await;
+    let phases = page.execute("return [...window.phases]", Vec::new()).await.unwrap();
+    assert!(phases.as_array().unwrap().contains(&"starting".into()), "{phases}");
     assert!(text(page, "answer").await.contains("5 of 5 answered"));
     assert_ne!(text(page, "ready").await, "0");
     assert!(text(page, "spend").await.starts_with('$'));

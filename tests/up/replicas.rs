@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::local_mode::{LocalMode, PATIENCE, is_running, kill, play, replicas, source};
 
@@ -46,7 +46,12 @@ async fn a_replica_that_is_killed_under_load_loses_no_request() {
     };
     let killer = async {
         for _ in 0..3 {
-            up.until("ready", replicas(&up.view().await, "ready").len().max(1)).await;
+            let some = async {
+                while replicas(&up.view().await, "ready").is_empty() {
+                    sleep(Duration::from_millis(100)).await;
+                }
+            };
+            timeout(PATIENCE, some).await.expect("none becomes ready");
             for pid in up.replica_pids() {
                 kill("KILL", pid);
             }

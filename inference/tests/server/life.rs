@@ -84,14 +84,17 @@ async fn a_port_in_use_is_refused_by_flag() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queued_request_is_answered_though_the_server_stops() {
     // The batch never fills, so the request is in the queue for as long as --max-wait.
-    let flags = [&*model("tiny", "logits.onnx"), "--max-wait=1s"];
+    let flags = [&*model("tiny", "logits.onnx"), "--max-wait=5s"];
     let server = std::sync::Arc::new(Server::start(&flags).await);
     let asking = std::sync::Arc::clone(&server);
     let asked = tokio::spawn(async move { asking.classify("", red()).await });
     let depth = "spotscale_inference_queue_depth{model=\"tiny\",version=\"1\"} 1";
-    while !server.get("/metrics").await.text().contains(depth) {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let queued = async {
+        while !server.get("/metrics").await.text().contains(depth) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, queued).await.expect("it is not in the queue");
     server.shutdown.cancel();
     let reply = tokio::time::timeout(PATIENCE, asked).await.expect("lost").unwrap();
     assert_eq!(reply.status, 200, "{reply:?}");

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What is promised is 100 ms; a busy machine and the polling of this test take the rest.
-const FREED_MAX: Duration = Duration::from_secs(1);
+const FREED_MAX: Duration = Duration::from_secs(10);
 
 const GONE: &str = r#"spotscale_front_requests_total{service="default",code="499",tier="none"}"#;
 

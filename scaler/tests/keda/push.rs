@@ -17,12 +17,12 @@ async fn checklist_08_a_stream_opens_with_the_present_state_if_active() {
     front.says(vec![demand("busy", 1, 1), demand("idle", 0, 0)]).await;
     until_desired(&mut keda, &trigger("busy", &[]), |value| value >= 1.0).await;
     let opened = Instant::now();
-    for _ in 0..8 {
+    for _ in 0..40 {
         let mut busy = keda.stream_is_active(trigger("busy", &[])).await.unwrap().into_inner();
         assert_eq!(pushed(&mut busy, PATIENCE).await, Some(true));
     }
     // With the next decision only, it would be half a second for each.
-    assert!(opened.elapsed() < Duration::from_secs(2), "{:?}", opened.elapsed());
+    assert!(opened.elapsed() < Duration::from_secs(10), "{:?}", opened.elapsed());
     let mut idle = keda.stream_is_active(trigger("idle", &[])).await.unwrap().into_inner();
     assert_eq!(pushed(&mut idle, QUIET).await, None);
 }
@@ -115,7 +115,7 @@ async fn checklist_09_an_edge_does_not_wait_for_the_tick() {
     let server = Server::start().await;
     let (mut keda, mut front) = (server.keda().await, server.front("a").await);
     let mut took = Duration::ZERO;
-    for n in 0..5 {
+    for n in 0..20 {
         let name = format!("resnet-{n}");
         front.says(vec![demand(&name, 0, 0)]).await;
         let mut stream = keda.stream_is_active(trigger(&name, &[])).await.unwrap().into_inner();
@@ -126,5 +126,5 @@ async fn checklist_09_an_edge_does_not_wait_for_the_tick() {
         took += edge.elapsed();
     }
     // By the tick alone it would be most of a second for each.
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
 }

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::{sleep_until, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 /// A request that has no answer by then is lost.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,8 +43,9 @@ pub(crate) struct Outcome {
 
 /// A load under way.
 pub(crate) struct Load {
+    requests: u64,
     sent: Arc<AtomicU64>,
-    done: Arc<AtomicBool>,
+    enough: CancellationToken,
     task: JoinHandle<Outcome>,
 }
 
@@ -85,17 +87,12 @@ impl Target {
         f64::from(answered) / start.elapsed().as_secs_f64()
     }
 
-    /// Starts sending so many requests, so many each second.
+    /// Starts sending so many requests, and more until the outcome is asked for; so many each second.
     pub(crate) fn load(self: &Arc<Self>, requests: u64, per_second: f64) -> Load {
-        let (sent, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let sending = Arc::clone(self).send(requests, per_second, Arc::clone(&sent));
-        let ended = Arc::clone(&done);
-        let task = tokio::spawn(async move {
-            let outcome = sending.await;
-            ended.store(true, Ordering::SeqCst);
-            outcome
-        });
-        Load { sent, done, task }
+        let (sent, enough) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let sending =
+            Arc::clone(self).send(requests, per_second, Arc::clone(&sent), enough.clone());
+        Load { requests, sent, enough, task: tokio::spawn(sending) }
     }
 
     async fn send(
@@ -103,11 +100,12 @@ impl Target {
         requests: u64,
         per_second: f64,
         sent: Arc<AtomicU64>,
+        enough: CancellationToken,
     ) -> Outcome {
         let start = tokio::time::Instant::now();
         let outcome = Arc::new(Mutex::new(Outcome::default()));
         let mut under_way = JoinSet::new();
-        for number in 0..requests {
+        for number in (0..).take_while(|number| *number < requests || !enough.is_cancelled()) {
             let due = start + Duration::from_secs_f64(number as f64 / per_second);
             sleep_until(due).await;
             sent.fetch_add(1, Ordering::SeqCst);
@@ -131,9 +129,9 @@ impl Target {
 }
 
 impl Load {
-    /// Nothing is left to be answered.
-    pub(crate) fn is_over(&self) -> bool {
-        self.done.load(Ordering::SeqCst)
+    /// No more needs to be sent.
+    pub(crate) fn is_enough(&self) -> bool {
+        self.sent() >= self.requests
     }
 
     /// Requests that were sent so far.
@@ -141,8 +139,9 @@ impl Load {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// Waits for its end.
+    /// Waits for the rest, and for all answers.
     pub(crate) async fn outcome(self) -> Outcome {
+        self.enough.cancel();
         self.task.await.unwrap()
     }
 }

@@ -25,6 +25,7 @@ use spotscale_test_cluster::{
     TestCluster,
     apply::apply,
     catalog::{CapacityType, Catalog, Offering},
+    found,
     kubelet::{Image, Running},
     parts::part,
     provider::{Instance, Options, Provider},
@@ -119,12 +120,7 @@ impl Ground {
 
     /// Waits until a scope has so many pods that are ready, and none besides.
     pub(crate) async fn slept(&self, scope: &str, count: usize) -> Vec<Running> {
-        self.until("ready pods", || async {
-            let pods = self.of(scope);
-            Ok(pods.len() == count && pods.iter().all(|pod| pod.ready))
-        })
-        .await;
-        self.of(scope)
+        self.all_ready(count, || self.of(scope)).await
     }
 
     /// The processes of a scope.
@@ -169,12 +165,16 @@ impl Ground {
 
     /// Waits until so many of the model's pods serve and none besides is there, and returns them.
     pub(crate) async fn ready(&self, count: usize) -> Vec<Running> {
-        self.until("ready pods", || async {
-            let pods = self.pods();
-            Ok(pods.len() == count && pods.iter().all(|pod| pod.ready))
-        })
-        .await;
-        self.pods()
+        self.all_ready(count, || self.pods()).await
+    }
+
+    async fn all_ready(&self, count: usize, pods: impl Fn() -> Vec<Running>) -> Vec<Running> {
+        let look = || async {
+            let pods = pods();
+            Ok((pods.len() == count && pods.iter().all(|pod| pod.ready)).then_some(pods))
+        };
+        let ready = found(&format!("{}: ready pods", self.namespace), look).await;
+        self.in_time(ready).await
     }
 
     /// The processes of the model.
@@ -238,12 +238,18 @@ impl Ground {
         what: &str,
         condition: impl FnMut() -> F,
     ) {
-        if let Err(error) = until(&format!("{}: {what}", self.namespace), condition).await {
-            let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
-            let pods = pods.list(&ListParams::default()).await.unwrap();
-            let states: Vec<_> = pods.iter().map(|pod| (pod.name_any(), &pod.status)).collect();
-            panic!("{error:#}; {:#?}; {:#?}; {states:#?}", self.provider.instances(), self.pods());
-        }
+        self.in_time(until(&format!("{}: {what}", self.namespace), condition).await).await;
+    }
+
+    async fn in_time<T>(&self, outcome: anyhow::Result<T>) -> T {
+        let error = match outcome {
+            Ok(value) => return value,
+            Err(error) => error,
+        };
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
+        let pods = pods.list(&ListParams::default()).await.unwrap();
+        let states: Vec<_> = pods.iter().map(|pod| (pod.name_any(), &pod.status)).collect();
+        panic!("{error:#}; {:#?}; {:#?}; {states:#?}", self.provider.instances(), self.pods());
     }
 }
 

@@ -18,6 +18,8 @@ const HOUR: i64 = 3600;
 const NEAR: f64 = 60.0;
 /// A machine of this age has cost more than the minute that is billed at least.
 const OLD: f64 = BILLED_MIN + 8.0;
+/// Time to move in; nothing hurries where the clock takes the deadline to be an hour away.
+const LEAD: Duration = Duration::from_secs(30);
 /// Between two looks at the counters.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -45,7 +47,7 @@ impl<'a> Case<'a> {
         let [taken, advised] = [0, 1].map(|n| self.ground.machine_of(&pods[n]));
         let transitions = self.transitions().await;
         self.sums_agree(|machines| machines).await;
-        let deadline = self.ground.interrupt(&taken.node, Duration::from_secs(15)).await;
+        let deadline = self.ground.interrupt(&taken.node, LEAD).await;
         let announced = Announced { node: taken.node.clone(), deadline };
         self.set(off).await;
         self.ends(&taken).await;

@@ -18,7 +18,7 @@ use crate::ground::{proxy::Act, queue::NOTICE};
 async fn scenario_16_an_interrupted_machine_goes_and_its_pod_is_well_elsewhere() {
     let stage = Stage::new("taken", 1).await;
     let victim = stage.machine(0);
-    let deadline = stage.ground.interrupt(&victim.node, Duration::from_secs(15)).await;
+    let deadline = stage.ground.interrupt(&victim.node, Duration::from_secs(30)).await;
     stage.moved(std::slice::from_ref(&victim)).await;
     assert!(Timestamp::now() < deadline, "it was still there when the machine went");
     stage

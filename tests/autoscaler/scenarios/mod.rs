@@ -104,14 +104,17 @@ impl Stage {
         self.ground.nodes().get_opt(&machine.node).await.unwrap()
     }
 
-    /// Waits until a node is cordoned and has our taint, or is not and has not.
+    /// Waits until a node is cordoned and has our taint, or is not and has not; and until that is written down, which may
+    /// come after it is seen.
     async fn cordoned(&self, machine: &Instance, wanted: bool) {
         let is_so = || async {
             let node = self.node(machine).await;
             let spec = node.as_ref().and_then(|node| node.spec.clone()).unwrap_or_default();
             let is_tainted = spec.taints.iter().flatten().any(|taint| taint.key == TAINT);
             let is_closed = spec.unschedulable == Some(true);
-            Ok(node.is_some() && (is_tainted, is_closed) == (wanted, wanted))
+            let act = if wanted { Act::Cordon } else { Act::Uncordon };
+            let is_told = self.daemon.proxy.count(act) > 0;
+            Ok(node.is_some() && (is_tainted, is_closed) == (wanted, wanted) && is_told)
         };
         self.ground.until(if wanted { "a cordon" } else { "no cordon" }, is_so).await;
     }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, api::DeleteParams};
+use kube::Api;
 use spotscale_autoscaler::kubernetes::NOTICES;
 use spotscale_test_cluster::cloud::events;
 
@@ -25,13 +25,17 @@ async fn scenario_6_maintenance_that_is_called_off_gives_the_machine_back_to_its
     assert!(!left.contains("maintenance"), "{left}");
     let acts = stage.daemon.proxy.acts();
     assert!(!acts.contains(&Act::Surge) && !acts.contains(&Act::Evict), "{acts:?}");
-    // A new pod finds its place there, and nothing is bought for it.
-    let pods: Api<Pod> = Api::namespaced(stage.ground.client.clone(), &stage.ground.namespace);
-    pods.delete(&stage.pods[0].name, &DeleteParams::default()).await.unwrap();
-    let is_back = || async {
-        let pods = stage.ground.of(SCOPE);
-        Ok(pods.len() == 1 && pods[0].ready && pods[0].name != stage.pods[0].name)
+    // A new pod finds its place there, and nothing is bought for it. Kubernetes has a taint of its own for a cordon.
+    let is_open = || async {
+        let spec = stage.node(&machine).await.and_then(|node| node.spec);
+        Ok(spec.is_some_and(|spec| spec.taints.is_none()))
     };
-    stage.ground.until("a new pod", is_back).await;
+    stage.ground.until("a node without taints", is_open).await;
+    let pods: Api<Pod> = Api::namespaced(stage.ground.client.clone(), &stage.ground.namespace);
+    stage.ground.scale(SCOPE, 0).await;
+    let is_gone = || async { Ok(pods.get_opt(&stage.pods[0].name).await?.is_none()) };
+    stage.ground.until("room on the machine", is_gone).await;
+    stage.ground.scale(SCOPE, 1).await;
+    stage.ground.slept(SCOPE, 1).await;
     assert_eq!(stage.ground.machines().len(), 1);
 }

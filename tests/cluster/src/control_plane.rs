@@ -1,18 +1,19 @@
 //! etcd, kube-apiserver, kube-controller-manager and kube-scheduler: their certificates, flags and start order.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client, Config, config::Kubeconfig};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    exclusive::ports,
     flags,
     group::{Group, test_program},
     pki::{Authority, Pair, token_keys},
@@ -78,7 +79,7 @@ impl ControlPlane {
     pub async fn start(group: Arc<Group>, options: &Options) -> anyhow::Result<(Self, Authority)> {
         let folder = group.folder().join("pki");
         let certificates = Certificates::new(&folder)?;
-        let [etcd_port, peer_port, api_port] = free_ports()?;
+        let [etcd_port, peer_port, api_port] = ports()?;
         let data = group.folder().join("etcd");
         group.spawn("etcd", &mut flags::etcd(&data, etcd_port, peer_port)?)?;
         let api_server_args = flags::api_server(&certificates, etcd_port, api_port);
@@ -205,34 +206,34 @@ pub async fn until<F>(what: &str, mut condition: impl FnMut() -> F) -> anyhow::R
 where
     F: Future<Output = anyhow::Result<bool>>,
 {
-    let start = tokio::time::Instant::now();
-    loop {
-        let outcome = condition().await;
-        if matches!(outcome, Ok(true)) {
-            return Ok(());
-        }
-        if start.elapsed() > START_TIMEOUT {
-            match outcome {
-                Err(error) => {
-                    return Err(error.context(format!("{what}: not ready in {START_TIMEOUT:?}")));
-                }
-                Ok(_) => bail!("{what}: not ready in {START_TIMEOUT:?}"),
-            }
-        }
-        // What has lasted for long is not asked for as often: many wait at the same time.
-        tokio::time::sleep((start.elapsed() / 10).clamp(POLL_MIN, POLL_MAX)).await;
-    }
+    found(what, || {
+        let holds = condition();
+        async { Ok(holds.await?.then_some(())) }
+    })
+    .await
 }
 
-/// Ports that were free a moment ago.
-pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
-    let listeners: Vec<_> =
-        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
+/// Waits until there is something to be found, and returns that. Errors count as not yet, and the last one is told.
+pub async fn found<T, F>(what: &str, mut look: impl FnMut() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<Option<T>>>,
+{
+    let start = Instant::now();
+    loop {
+        let outcome = timeout(START_TIMEOUT, look()).await.unwrap_or_else(|late| Err(late.into()));
+        if let Ok(Some(found)) = outcome {
+            return Ok(found);
+        }
+        if start.elapsed() > START_TIMEOUT {
+            let late = format!("{what}: not ready in {START_TIMEOUT:?}");
+            return Err(match outcome {
+                Err(error) => error.context(late),
+                Ok(_) => anyhow::Error::msg(late),
+            });
+        }
+        // What has lasted for long is not asked for as often: many wait at the same time.
+        sleep((start.elapsed() / 10).clamp(POLL_MIN, POLL_MAX)).await;
     }
-    Ok(ports)
 }
 
 fn start_api_server(group: &Group, args: &[String]) -> anyhow::Result<Child> {

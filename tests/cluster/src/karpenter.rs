@@ -14,14 +14,14 @@
 use std::process::Command;
 
 use k8s_openapi::api::core::v1::NodeSelectorRequirement;
-use kube::{Client, ResourceExt as _};
+use kube::Client;
 use serde_json::{Value, json};
 
 use crate::{
-    apply::{apply, documents},
+    apply::{apply, define, documents},
     catalog::Catalog,
-    control_plane::{ControlPlane, free_ports, until},
-    keda::until_established,
+    control_plane::{ControlPlane, until},
+    exclusive::ports,
     programs::{manifest, program},
 };
 
@@ -45,7 +45,7 @@ impl Karpenter {
         apply(&client, "default", &[serde_json::from_value(class)?]).await?;
         let types = plane.group().folder().join("instance-types.json");
         std::fs::write(&types, serde_json::to_vec_pretty(&instance_types(catalog))?)?;
-        let [metrics, probes] = free_ports()?;
+        let [metrics, probes] = ports()?;
         let mut command = Command::new(program("karpenter")?);
         command
             .env("KUBECONFIG", plane.kubeconfig())
@@ -87,12 +87,7 @@ impl Karpenter {
 /// Installs the definitions of NodePool, NodeClaim, NodeOverlay and the rest, and waits until objects of them can be
 /// made.
 pub async fn install_definitions(client: &Client) -> anyhow::Result<()> {
-    let definitions = documents(&manifest("karpenter/crd.yaml")?)?;
-    apply(client, "default", &definitions).await?;
-    for definition in &definitions {
-        until_established(client, &definition.name_any()).await?;
-    }
-    Ok(())
+    define(client, &documents(&manifest("karpenter/crd.yaml")?)?).await
 }
 
 /// A requirement that a label be this.

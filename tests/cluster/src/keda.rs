@@ -8,21 +8,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use anyhow::Context as _;
 use base64::Engine as _;
 use k8s_openapi::{
-    api::core::v1::Namespace,
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+    api::core::v1::Namespace, kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
-use kube::{
-    Api, Client, ResourceExt as _, api::PostParams, core::GroupVersionKind, discovery::pinned_kind,
-};
+use kube::{Api, Client, api::PostParams};
 use serde_json::json;
 
 use crate::{
-    apply::{apply, documents},
-    control_plane::{ControlPlane, free_ports, until},
+    apply::{apply, define, documents},
+    control_plane::{ControlPlane, until},
+    exclusive::ports,
     group::Group,
     pki::Authority,
     programs::{manifest, program},
@@ -64,7 +60,7 @@ impl Keda {
         let hosts =
             ["keda-metrics-apiserver.keda.svc", "keda-operator.keda.svc", "localhost", "127.0.0.1"];
         own.issue(&certificates, "tls", ("keda-operator", None), &hosts)?;
-        let [adapter_port, metrics_service_port] = free_ports()?;
+        let [adapter_port, metrics_service_port] = ports()?;
         let settings = Settings {
             group: Arc::clone(plane.group()),
             kubeconfig: plane.identity("keda", &cluster.issue(&pki, "keda", (USER, None), &[])?)?,
@@ -128,7 +124,7 @@ impl Settings {
     }
 
     fn start_adapter(&self, port: u16) -> anyhow::Result<Child> {
-        let [metrics_port] = free_ports()?;
+        let [metrics_port] = ports()?;
         let mut command = Command::new(program("keda-adapter")?);
         self.environment(&mut command);
         for flag in ["lister-kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
@@ -163,28 +159,8 @@ async fn install_objects(client: &Client) -> anyhow::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     namespaces.create(&PostParams::default(), &serde_json::from_value(namespace)?).await?;
     let definitions = documents(&manifest("keda/crd.yaml")?)?;
-    apply(client, NAMESPACE, &definitions).await?;
-    for definition in &definitions {
-        until_established(client, &definition.name_any()).await?;
-    }
+    define(client, &definitions).await?;
     apply(client, NAMESPACE, &documents(&manifest("keda/rbac.yaml")?)?).await
-}
-
-/// Waits until objects of a CRD can be created.
-pub async fn until_established(client: &Client, name: &str) -> anyhow::Result<()> {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    until(name, || async {
-        let definition = definitions.get(name).await?;
-        let conditions = definition.status.unwrap_or_default().conditions.unwrap_or_default();
-        let spec = definition.spec;
-        let version =
-            spec.versions.iter().find(|one| one.served).context("no version is served")?;
-        // Discovery, which says where objects of a kind go, may learn of it a moment later.
-        pinned_kind(client, &GroupVersionKind::gvk(&spec.group, &version.name, &spec.names.kind))
-            .await?;
-        Ok(conditions.iter().any(|c| c.type_ == "Established" && c.status == "True"))
-    })
-    .await
 }
 
 /// Tells the aggregator where the adapter is. `ExternalName` is what works for loopback, which Endpoints refuse.

@@ -16,6 +16,7 @@ pub mod catalog;
 pub mod cloud;
 pub mod cluster;
 pub mod control_plane;
+pub mod exclusive;
 mod flags;
 pub mod group;
 pub mod karpenter;
@@ -31,4 +32,4 @@ pub mod role;
 pub mod tiny;
 
 pub use cluster::TestCluster;
-pub use control_plane::{Options, until};
+pub use control_plane::{Options, found, until};

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,9 +16,12 @@ use kube::{
 };
 use serde_json::{Value, json};
 use spotscale_test_cluster::{TestCluster, apply::apply, until};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
 use super::{Demand, PATIENCE, Scaler, Trigger};
+
+/// For the objects of KEDA's to be deleted at the end, at most.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// A Deployment `app` in a namespace of its own, watched.
 pub(crate) struct Workload {
@@ -244,6 +248,15 @@ impl Workload {
 impl Drop for Workload {
     fn drop(&mut self) {
         self.watching.abort();
+        // KEDA would go on to ask a scaler that goes with its test, and log that, to the end of all tests.
+        let leave = timeout(LEAVE, async {
+            for kind in ["ScaledObject", "ScaledJob"] {
+                let _ = self.of_keda(kind).delete("app", &DeleteParams::default()).await;
+            }
+        });
+        let runtime = Handle::current();
+        // On a thread of its own: one that waits within a wait takes the other's wakes for its own.
+        let _ = thread::scope(|scope| scope.spawn(|| runtime.block_on(leave)).join());
     }
 }
 

@@ -82,7 +82,7 @@ async fn initial_delay_cooldownperiod_spares_a_workload_that_was_never_active() 
     workload.set_replicas(1).await;
     let demand = workload.demand(&scaler).await;
     demand.is(0, 0, 0);
-    workload.scale(&Trigger::push(&scaler.grpc).with(json!({ "initialCooldownPeriod": 8 }))).await;
+    workload.scale(&Trigger::push(&scaler.grpc).with(json!({ "initialCooldownPeriod": 20 }))).await;
     workload.until_condition("Ready", "True").await;
     assert!(
         workload.changes_in(Duration::from_secs(4)).await.is_empty(),

@@ -15,7 +15,8 @@ use serde_json::json;
 
 use super::http::call;
 use crate::{
-    control_plane::{free_ports, until},
+    control_plane::until,
+    exclusive::ports,
     group::{Group, logs, test_program},
     programs::program,
 };
@@ -66,7 +67,7 @@ pub struct MetadataMock {
 impl MetadataMock {
     /// Starts one and waits until it answers.
     pub async fn start(instance: &Instance, notices: &Notices) -> anyhow::Result<Self> {
-        let [port] = free_ports()?;
+        let [port] = ports()?;
         let group = Group::new(&logs(&format!("{}-cloud", test_program())))?;
         let config = group.folder().join("metadata.json");
         std::fs::write(&config, settings(instance).to_string())?;

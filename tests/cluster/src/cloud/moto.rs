@@ -16,7 +16,8 @@ use super::{
     http::{call, elements, json, query},
 };
 use crate::{
-    control_plane::{free_ports, until},
+    control_plane::until,
+    exclusive::ports,
     group::{Group, logs, test_program},
     programs::python,
 };
@@ -40,7 +41,7 @@ pub struct Depth {
 impl Moto {
     /// Starts one and waits until it answers.
     pub async fn start() -> anyhow::Result<Self> {
-        let [port] = free_ports()?;
+        let [port] = ports()?;
         let group = Group::new(&logs(&format!("{}-cloud", test_program())))?;
         let mut command = Command::new(python()?);
         command.args(["-m", "moto.server", "--port", &port.to_string()]);

@@ -68,6 +68,7 @@ impl Runner<'_> {
         let log = self.pod.log_name(&self.spec.name);
         match Process::start(&self.pod.shared.group, &log, &folder, &invocation) {
             Ok(process) => {
+                process.entered().await;
                 let (since, pid) = (started, process.pid());
                 self.set(|slot| slot.state = State::Running { since, pid });
                 let code = self.watch(&process, invocation.env).await;

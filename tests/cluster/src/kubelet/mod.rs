@@ -29,12 +29,8 @@ mod volumes;
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -107,15 +103,6 @@ struct Shared {
     cold_start: Duration,
     /// Host and port of the API server, as pods are told.
     api: (String, String),
-    addresses: AtomicU16,
-}
-
-impl Shared {
-    /// An address that this kubelet has not given to anybody before.
-    fn address(&self) -> IpAddr {
-        let [high, low] = self.addresses.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        Ipv4Addr::new(10, 244, high, low).into()
-    }
 }
 
 /// The kubelets of some machines. Dropped, it ends all their processes and deletes their Nodes: too many that nobody
@@ -242,8 +229,6 @@ fn begin(config: kube::Config, group: Arc<Group>, options: Options) -> anyhow::R
         images: options.images,
         cold_start: options.cold_start,
         api,
-        // Anywhere: another test on this machine must hardly ever have the same address.
-        addresses: AtomicU16::new(fastrand::u16(..)),
     };
     let pods = Arc::new(Pods::new(shared));
     tokio::spawn(Arc::clone(&pods).follow());

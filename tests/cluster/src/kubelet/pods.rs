@@ -23,6 +23,7 @@ use super::{
     machine::{Host, Link, Machine},
     pod::{Sandbox, Wanted},
 };
+use crate::exclusive::address;
 
 /// Pods that are bound to a machine.
 const BOUND: &str = "spec.nodeName!=";
@@ -92,7 +93,7 @@ impl Pods {
 
     /// Adds a machine. Pods that were bound to its name before it came are taken over.
     pub(super) async fn join(self: &Arc<Self>, machine: Machine) -> anyhow::Result<()> {
-        let host = Arc::new(Host::new(machine, self.shared.address()));
+        let host = Arc::new(Host::new(machine, address()));
         host.register(&self.shared.client).await?;
         self.state().hosts.insert(host.machine.name.clone(), Arc::clone(&host));
         let client = self.shared.client.clone();
@@ -192,7 +193,7 @@ impl Pods {
         } else if *host.link.borrow() == Link::Up && !is_over(pod) {
             let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
             let (sender, receiver) = watch::channel(wanted);
-            let ip = self.shared.address();
+            let ip = address();
             let pod = Pod::clone(pod);
             let sandbox =
                 Sandbox::new(Arc::clone(&self.shared), Arc::clone(&host), pod, ip, receiver);

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use tokio::{
     net::TcpStream,
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -68,9 +68,9 @@ impl Target {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut tally = Tally::new(before);
         loop {
-            let at: Instant = ticks.tick().await;
-            let limit = at + seconds(probe.timeout_seconds, 1);
-            let result = timeout_at(limit, self.check(probe)).await;
+            ticks.tick().await;
+            let limit = seconds(probe.timeout_seconds, 1);
+            let result = timeout(limit, self.check(probe)).await;
             let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
             if let Err(error) = &result {
                 tracing::debug!(container = self.container.name, %error, "a probe fails");

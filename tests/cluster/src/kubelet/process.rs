@@ -6,15 +6,20 @@ use std::{
     os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 
 use super::env::Env;
 use crate::group::Group;
 
 const SANDBOX: &str = include_str!("sandbox.sh");
+/// A variable that a process of [`SANDBOX`] has until it becomes the program.
+const OUTSIDE: &str = "SPOTSCALE_SANDBOX";
+/// Between two looks at whether it has.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A volume in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +81,7 @@ impl Process {
             command.arg(&mount.source).arg(&mount.place);
             command.arg(if mount.read_only { "ro" } else { "rw" });
         }
-        command.arg("--").args(&what.command).env_clear().envs(&what.env);
+        command.arg("--").args(&what.command).env_clear().envs(&what.env).env(OUTSIDE, "outside");
         let child = group.spawn(name, &mut command)?;
         let pid = child.id();
         let handle = Pid::from_raw(pid as i32).ok_or(io::ErrorKind::NotFound)?;
@@ -85,6 +90,19 @@ impl Process {
         // Not one of the runtime's threads: that would wait for the process when it ends.
         std::thread::spawn(move || sender.send(Some(wait(child))));
         Ok(Self { pid, handle, code })
+    }
+
+    /// Resolves when the program runs, or is over already. A probe before that would ask this machine.
+    pub(super) async fn entered(&self) {
+        while self.is_outside() {
+            sleep(LOOK).await;
+        }
+    }
+
+    fn is_outside(&self) -> bool {
+        let variables = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        let mut variables = variables.split(|byte| *byte == 0);
+        variables.any(|variable| variable.starts_with(OUTSIDE.as_bytes()))
     }
 
     pub(super) fn pid(&self) -> u32 {

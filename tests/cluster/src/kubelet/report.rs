@@ -9,11 +9,16 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{board::Board, pod::Sandbox, status};
 
 const TRY_AGAIN: Duration = Duration::from_millis(300);
+/// What says nothing new is not written by the API server.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Reports one pod. While its machine is cut off, nothing is said; afterwards, what then holds.
 pub(super) struct Reporter<'a> {
@@ -29,11 +34,12 @@ impl<'a> Reporter<'a> {
         Self { pod, board: pod.board.subscribe(), conditions }
     }
 
-    /// Reports every change, until there is nobody to report to.
+    /// Reports every change, until there is nobody to report to; and again what has not changed, because who gave the
+    /// Node up for a while has said of its pods that they are not ready.
     pub(super) async fn follow(&mut self) {
         loop {
             self.report().await;
-            if self.board.changed().await.is_err() {
+            if let Ok(Err(_)) = timeout(AGAIN, self.board.changed()).await {
                 return;
             }
         }

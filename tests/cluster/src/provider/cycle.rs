@@ -7,7 +7,6 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -89,16 +88,23 @@ impl World {
         for instance in self.instances() {
             self.advance(&instance, &seen).await?;
         }
-        self.state().fleet.recount(&seen.pods, &seen.closed, &self.catalog);
+        let closed = self.closed(&seen);
+        self.state().fleet.recount(&seen.pods, &closed, &self.catalog);
         for pod in seen.pods.iter().filter(|pod| is_unschedulable(pod)) {
             self.launch(pod, &seen).await?;
         }
         self.tell().await
     }
 
+    /// The Nodes that take no new pods: they are cordoned, or their machines are drained.
+    fn closed(&self, seen: &Seen) -> BTreeSet<String> {
+        let instances = self.instances().into_iter();
+        let drained = instances.filter(|instance| seen.is_unwanted(&instance.claim));
+        drained.map(|instance| instance.node).chain(seen.cordoned.iter().cloned()).collect()
+    }
+
     async fn advance(&self, instance: &Instance, seen: &Seen) -> anyhow::Result<()> {
-        let claim = seen.claims.iter().find(|claim| claim.name_any() == instance.claim);
-        let is_unwanted = claim.is_none_or(|claim| claim.metadata.deletion_timestamp.is_some());
+        let (claim, is_unwanted) = (seen.claim(&instance.claim), seen.is_unwanted(&instance.claim));
         match instance.state {
             // Whoever ended it: nothing of it is left to wait for.
             State::Ended { .. } if claim.is_some() => {
@@ -158,7 +164,8 @@ impl World {
     }
 
     async fn consolidate(&self, instance: &Instance, seen: &Seen) -> anyhow::Result<()> {
-        let is_idle = work_on(instance, seen).next().is_none();
+        let is_empty = work_on(instance, seen).next().is_none();
+        let is_idle = is_empty && !self.state().fleet.is_awaited(&instance.claim, &seen.pods);
         let idle = self.change(&instance.claim, |entry| entry.idle(is_idle)).unwrap_or_default();
         match self.consolidate_after {
             Some(limit) if is_idle && idle >= limit => {

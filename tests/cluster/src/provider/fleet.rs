@@ -160,6 +160,12 @@ impl Fleet {
         is_found
     }
 
+    /// Whether one of these pods is still to be bound to this machine.
+    pub(super) fn is_awaited(&self, claim: &String, pods: &[Pod]) -> bool {
+        let mut unbound = pods.iter().filter(|pod| node_of(pod).is_none());
+        unbound.any(|pod| self.nominated.get(&pod.uid().unwrap_or_default()) == Some(claim))
+    }
+
     /// A machine is launched for a pod.
     pub(super) fn launch(&mut self, launch: Launch<'_>, catalog: &Catalog) -> String {
         let claim = format!("{}-{:05x}", launch.pool.name, fastrand::u32(..1 << 20));

@@ -34,9 +34,20 @@ pub(super) struct Seen {
     pub(super) overlays: Vec<Overlay>,
     pub(super) claims: Vec<DynamicObject>,
     pub(super) nodes: BTreeSet<String>,
-    /// Those of them that take no new pods.
-    pub(super) closed: BTreeSet<String>,
+    /// Those of them that are cordoned.
+    pub(super) cordoned: BTreeSet<String>,
     pub(super) pods: Vec<Pod>,
+}
+
+impl Seen {
+    pub(super) fn claim(&self, name: &str) -> Option<&DynamicObject> {
+        self.claims.iter().find(|claim| claim.name_any() == name)
+    }
+
+    /// Whether a machine is to go: nobody claims it any more.
+    pub(super) fn is_unwanted(&self, claim: &str) -> bool {
+        self.claim(claim).is_none_or(|claim| claim.metadata.deletion_timestamp.is_some())
+    }
 }
 
 impl Objects {
@@ -51,7 +62,7 @@ impl Objects {
         let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
         let claims = self.claims();
         let cordoned = ListParams::default().fields("spec.unschedulable=true");
-        let (pools, overlays, claims, nodes, closed, pods) = tokio::try_join!(
+        let (pools, overlays, claims, nodes, cordoned, pods) = tokio::try_join!(
             pools.list(&all),
             overlays.list(&all),
             claims.list(&all),
@@ -69,7 +80,7 @@ impl Objects {
             overlays: overlays.iter().map(spec::<Overlay>).collect::<Result<_, _>>()?,
             claims: claims.items,
             nodes: nodes.iter().map(kube::ResourceExt::name_any).collect(),
-            closed: closed.iter().map(kube::ResourceExt::name_any).collect(),
+            cordoned: cordoned.iter().map(kube::ResourceExt::name_any).collect(),
             pods: pods.items,
         })
     }

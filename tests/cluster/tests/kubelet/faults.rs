@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ContainerStatus, Node};
 use kube::{
     Api,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 use spotscale_test_cluster::{
@@ -55,8 +55,10 @@ async fn probes_take_a_pod_out_and_start_it_again() {
                 })
             };
             let container = &mut spec["containers"][0];
+            let has_started = "test -e /tmp/up && test ! -e /tmp/dead";
             container["startupProbe"] = json!({
-                "exec": { "command": ["sh", "-c", "test ! -e /tmp/dead"] }, "periodSeconds": 1 });
+                "exec": { "command": ["sh", "-c", has_started] },
+                "periodSeconds": 1, "failureThreshold": 60 });
             container["readinessProbe"] = probe("busy", 1);
             container["livenessProbe"] = probe("dead", 2);
         })
@@ -74,6 +76,20 @@ async fn probes_take_a_pod_out_and_start_it_again() {
             Ok(status.restart_count == 1 && status.ready)
         })
         .await;
+    world.endpoints_are(&[&pod]).await;
+}
+
+#[tokio::test]
+async fn what_somebody_else_says_of_a_pod_is_put_right() {
+    let world = World::new("right").await;
+    world.deploy(1, |_| {}).await;
+    let pod = world.ready(1).await.remove(0);
+    world.endpoints_are(&[&pod]).await;
+    // As the node controller does when a lease looks too old.
+    let status = json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } });
+    let (params, patch) = (PatchParams::default(), Patch::Strategic(status));
+    world.pods().patch_status(&pod.name, &params, &patch).await.unwrap();
+    world.endpoints_are(&[]).await;
     world.endpoints_are(&[&pod]).await;
 }
 

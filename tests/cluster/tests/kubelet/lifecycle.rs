@@ -1,7 +1,5 @@
 //! From a Deployment to a process, and back.
 
-use std::time::Duration;
-
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -23,7 +21,8 @@ async fn a_deployment_runs_is_found_and_drains() {
         let pod = pods[0].clone();
         async move { get(&pod, "/slow/2").await }
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let arrived = || async { Ok(get(&pods[0], "/gone/tmp/slow").await.is_err()) };
+    world.until("the request to arrive", arrived).await;
     world.pods().delete(&pods[0].name, &DeleteParams::default()).await.unwrap();
     assert_eq!(slow.await.unwrap().unwrap(), "slow");
     world

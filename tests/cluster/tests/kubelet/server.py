@@ -22,6 +22,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 file.write("written")
             self.answer(200, "")
         elif kind == "slow":
+            mark("slow")
             time.sleep(float(rest))
             self.answer(200, "slow")
         elif kind == "name":
@@ -38,6 +39,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def mark(name):
+    open("/tmp/" + name, "w").close()
 
 
 def read(path):
@@ -64,5 +69,6 @@ host, _, port = sys.argv[1].rpartition(":")
 server = http.server.ThreadingHTTPServer((host, int(port)), Handler)
 server.daemon_threads = False
 signal.signal(signal.SIGTERM, drain)
+mark("up")
 server.serve_forever()
 server.server_close()

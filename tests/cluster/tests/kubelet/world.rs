@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use spotscale_test_cluster::{
     TestCluster,
     apply::apply,
+    found,
     kubelet::{Image, Kubelet, Machine, Options, Running},
     until,
 };
@@ -113,12 +114,11 @@ impl World {
 
     /// Waits until so many processes are ready, and returns them.
     pub(crate) async fn ready(&self, count: usize) -> Vec<Running> {
-        self.until("ready pods", || async {
+        let ready = || async {
             let pods = self.kubelet.pods();
-            Ok(pods.len() == count && pods.iter().all(|pod| pod.ready))
-        })
-        .await;
-        self.kubelet.pods()
+            Ok((pods.len() == count && pods.iter().all(|pod| pod.ready)).then_some(pods))
+        };
+        self.in_time(found("ready pods", ready).await)
     }
 
     /// Waits until the addresses that the Service may be called at are these.
@@ -148,9 +148,11 @@ impl World {
         what: &str,
         condition: impl FnMut() -> F,
     ) {
-        if let Err(error) = until(what, condition).await {
-            panic!("{error:#}; {:#?}", self.kubelet.pods());
-        }
+        self.in_time(until(what, condition).await);
+    }
+
+    fn in_time<T>(&self, outcome: anyhow::Result<T>) -> T {
+        outcome.unwrap_or_else(|error| panic!("{error:#}; {:#?}", self.kubelet.pods()))
     }
 }
 

@@ -37,10 +37,14 @@ async fn a_deleted_node_claim_waits_for_its_pods_and_those_for_their_budget() {
         })
         .await;
     world.claims().delete(&first.claim, &DeleteParams::default()).await.unwrap();
+    world
+        .until("the taint", || async {
+            let spec = world.nodes().get(&first.node).await?.spec.unwrap_or_default();
+            Ok(spec.taints.iter().flatten().any(|taint| taint.key == "karpenter.sh/disrupted"))
+        })
+        .await;
     tokio::time::sleep(WHILE).await;
     assert_eq!(world.machines().len(), 1, "no pod may go, so the machine stays");
-    let taints = world.nodes().get(&first.node).await.unwrap().spec.unwrap().taints.unwrap();
-    assert!(taints.iter().any(|taint| taint.key == "karpenter.sh/disrupted"), "{taints:?}");
     world.apply(budget(1)).await;
     world.until_removed(&first).await;
     let pods = world.ready(2).await;
@@ -61,7 +65,8 @@ async fn an_interrupted_machine_is_gone_at_its_deadline_with_all_its_processes()
     let is_alive = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
     let processes: Vec<u32> = pods.iter().flat_map(|pod| pod.pids.values().copied()).collect();
     while start.elapsed() + Duration::from_millis(500) < lead {
-        assert!(processes.iter().all(is_alive), "a process has ended before the deadline");
+        let are_alive = processes.iter().all(is_alive);
+        assert!(are_alive || start.elapsed() >= lead, "a process has ended before the deadline");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     world.until("the end", || async { Ok(!processes.iter().any(is_alive)) }).await;

@@ -13,6 +13,7 @@ use spotscale_test_cluster::{
     TestCluster,
     apply::apply,
     catalog::{CapacityType, Catalog, Offering},
+    found,
     karpenter::install_definitions,
     kubelet::{Image, Running},
     provider::{Instance, Options, Provider},
@@ -96,12 +97,11 @@ impl World {
 
     /// Waits until so many processes are ready, and returns them.
     pub(crate) async fn ready(&self, count: usize) -> Vec<Running> {
-        self.until("ready pods", || async {
+        let ready = || async {
             let pods = self.provider.kubelet().pods();
-            Ok(pods.len() == count && pods.iter().all(|pod| pod.ready))
-        })
-        .await;
-        self.provider.kubelet().pods()
+            Ok((pods.len() == count && pods.iter().all(|pod| pod.ready)).then_some(pods))
+        };
+        self.in_time(found("ready pods", ready).await).await
     }
 
     /// The machines that are there.
@@ -136,11 +136,17 @@ impl World {
         what: &str,
         condition: impl FnMut() -> F,
     ) {
-        if let Err(error) = until(what, condition).await {
-            let pods = self.pods().list(&ListParams::default()).await.unwrap();
-            let states: Vec<_> = pods.iter().map(|pod| (&pod.metadata.name, &pod.status)).collect();
-            panic!("{error:#}; {:#?}; {states:#?}", self.provider.instances());
-        }
+        self.in_time(until(what, condition).await).await;
+    }
+
+    async fn in_time<T>(&self, outcome: anyhow::Result<T>) -> T {
+        let error = match outcome {
+            Ok(value) => return value,
+            Err(error) => error,
+        };
+        let pods = self.pods().list(&ListParams::default()).await.unwrap();
+        let states: Vec<_> = pods.iter().map(|pod| (&pod.metadata.name, &pod.status)).collect();
+        panic!("{error:#}; {:#?}; {states:#?}", self.provider.instances());
     }
 }
 
