@@ -250,7 +250,12 @@ impl Candidate {
 
     async fn free(&self) {
         let name = &self.config.name;
-        while let Ok(Some(mut lease)) = self.leases.get_opt(name).await {
+        loop {
+            let mut lease = match self.leases.get_opt(name).await {
+                Ok(Some(lease)) => lease,
+                Ok(None) => return,
+                Err(error) => return warn!(%error, "the lease was not given up"),
+            };
             let spec = lease.spec.get_or_insert_default();
             if spec.holder_identity.as_ref() != Some(&self.config.identity) {
                 return;
@@ -258,7 +263,7 @@ impl Candidate {
             spec.holder_identity = Some(String::new());
             match written(self.leases.replace(name, &PostParams::default(), &lease).await) {
                 Ok(true) => return,
-                // By a renewal of our own that was under way.
+                // A renewal of our own was under way.
                 Ok(false) => {}
                 Err(error) => return warn!(%error, "the lease was not given up"),
             }
@@ -272,5 +277,82 @@ fn written<T>(outcome: kube::Result<T>) -> Result<bool, ClusterError> {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(failed(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::{Json, Router, http::StatusCode, routing::get};
+    use serde_json::{Value, json};
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The candidate `a` for a Lease that is served so.
+    fn candidate(api_server: Router) -> Candidate {
+        Candidate {
+            leases: Api::namespaced(Client::new(api_server, "own"), "own"),
+            config: ElectionConfig::new("own", "lease", "a"),
+            seen: None,
+            terms: 0,
+            tenure: watch::Sender::new(None),
+        }
+    }
+
+    fn lease(holder: &str, version: u64) -> Value {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": "lease", "resourceVersion": version.to_string() },
+            "spec": { "holderIdentity": holder, "leaseDurationSeconds": 10 },
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn anothers_lease_is_taken_as_soon_as_it_may_be() {
+        let (mut candidate, start) = (candidate(Router::new()), Instant::now());
+        let of_another = |version| serde_json::from_value(lease("b", version)).unwrap();
+        assert_eq!(candidate.claim(&of_another(1), start), Claim::Leave);
+        assert_eq!(candidate.next(start), start + SECOND * 2);
+        advance(SECOND * 9).await;
+        let began = Instant::now();
+        assert_eq!(candidate.claim(&of_another(1), began), Claim::Leave);
+        assert_eq!(candidate.next(began), start + SECOND * 10);
+        advance(SECOND).await;
+        let began = Instant::now();
+        assert_eq!(candidate.claim(&of_another(1), began), Claim::Take);
+        assert_eq!(
+            candidate.next(began),
+            began + SECOND * 2,
+            "where that fails, it is not at once"
+        );
+        assert_eq!(candidate.claim(&of_another(2), began), Claim::Leave, "it was renewed");
+        advance(SECOND * 9).await;
+        assert_eq!(candidate.next(Instant::now()), began + SECOND * 10);
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_given_up_though_a_renewal_was_under_way() {
+        let held = Arc::new(Mutex::new(lease("a", 1)));
+        let (reads, writes) = (Arc::clone(&held), Arc::clone(&held));
+        let read = async move || {
+            // The renewal is done between the first read and what is written then.
+            Json(std::mem::replace(&mut *reads.lock().unwrap(), lease("a", 2)))
+        };
+        let write = async move |Json(new): Json<Value>| {
+            let mut held = writes.lock().unwrap();
+            if new["metadata"]["resourceVersion"] != held["metadata"]["resourceVersion"] {
+                let conflict = json!({ "status": "Failure", "reason": "Conflict", "code": 409 });
+                return (StatusCode::CONFLICT, Json(conflict));
+            }
+            *held = new;
+            (StatusCode::OK, Json(held.clone()))
+        };
+        let path = "/apis/coordination.k8s.io/v1/namespaces/own/leases/lease";
+        candidate(Router::new().route(path, get(read).put(write))).free().await;
+        assert_eq!(held.lock().unwrap()["spec"]["holderIdentity"], "");
     }
 }
