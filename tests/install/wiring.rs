@@ -54,7 +54,12 @@ fn the_simulated_scaled_object_waits_as_long_as_that_of_the_chart() {
     {
         assert_eq!(scaled.at(&format!("/spec/{key}")), &json!(span.0 / 1000), "{key}");
     }
-    // Simulated services begin without replicas; others are spared as long at first as later.
+}
+
+#[test]
+fn what_was_never_active_is_spared_for_as_long_as_what_was() {
+    let objects = render(&[]);
+    let scaled = find(&objects, "ScaledObject", "spotscale-model");
     assert_eq!(scaled.at("/spec/initialCooldownPeriod"), scaled.at("/spec/cooldownPeriod"));
 }
 

@@ -23,7 +23,7 @@ pub struct Limits {
 }
 
 /// The replicas to scale to, or `None` to leave them. `idle_for` is the time since the last activity; never active
-/// counts as idle for long enough (`initialCooldownPeriod` 0).
+/// counts as idle for long enough: `initialCooldownPeriod` is left out, because what is simulated begins at zero.
 pub fn scale_to(
     limits: Limits,
     activity: Activity,
