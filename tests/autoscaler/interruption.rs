@@ -4,7 +4,7 @@
 //! The front may not send a request again that a replica has begun (no path is declared idempotent), and some are under
 //! way on every replica at every moment: a replica that dies of its machine loses requests, and is seen.
 //!
-//! `SPOTSCALE_REQUESTS` makes it a benchmark: so many requests in each scenario, to twice as many replicas that each take
+//! `SPOTSCALE_REQUESTS` makes it a benchmark: at least so many requests in each scenario, to twice as many replicas that each take
 //! more at once, with interruptions all along. What the replicas can do is bound by how long each collects requests, not
 //! by the one machine that plays all.
 
@@ -174,10 +174,12 @@ impl Stage {
         }
     }
 
-    async fn interrupt_until_over(&self, load: &Load, play: &Play) -> Vec<Interruption> {
+    /// Once each; a benchmark goes on until its requests are sent.
+    async fn interrupt_again_and_again(&self, load: &Load, play: &Play) -> Vec<Interruption> {
         let mut interruptions = Vec::new();
         for count in play.at_once.iter().copied().cycle() {
-            if load.is_enough() || interruptions.len() >= play.rounds() {
+            let is_once = interruptions.len() >= play.at_once.len();
+            if is_once && (wanted().is_none() || load.is_enough()) {
                 break;
             }
             let interruption = Box::pin(self.interrupt(count, load, play)).await;
@@ -189,11 +191,6 @@ impl Stage {
 }
 
 impl Play {
-    /// Once each; a benchmark goes on until its load is over.
-    fn rounds(&self) -> usize {
-        if wanted().is_some() { usize::MAX } else { self.at_once.len() }
-    }
-
     async fn run(mut self, name: &str) {
         if let Some(requests) = wanted() {
             self.requests = requests;
@@ -205,7 +202,7 @@ impl Play {
         let capacity = stage.target.capacity(clients, Duration::from_secs(3)).await;
         let quiet = stage.target.load(QUIET, capacity * UTILISATION).outcome().await;
         let load = stage.target.load(self.requests, capacity * UTILISATION);
-        let interruptions = stage.interrupt_until_over(&load, &self).await;
+        let interruptions = stage.interrupt_again_and_again(&load, &self).await;
         let report = Report { capacity, quiet, outcome: load.outcome().await, interruptions };
         drop((stage.front, stage.daemon));
         println!("{name}: {report}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::{
-    front::{Front, Rights},
+    front::{Front, PATIENCE, Rights},
     world::World,
 };
 
@@ -22,9 +22,7 @@ async fn a_front_that_may_not_see_nodes_serves_without() {
         assert_eq!(front.readyz().await.0, 200);
         if flags.len() == 1 {
             let failures = r#"spotscale_front_watch_failures_total{resource="nodes",namespace=""}"#;
-            while front.metric(failures).await == 0.0 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            until_more_than(&front, failures, 0.0).await;
         }
         pod.gone().await;
     }
@@ -43,10 +41,17 @@ async fn a_front_that_may_list_but_not_watch_comes_back_ever_more_slowly() {
         r#"spotscale_front_watch_failures_total{{resource="endpointslices",namespace="{}"}}"#,
         world.namespace
     );
-    while front.metric(&failures).await < 6.0 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_more_than(&front, &failures, 5.0).await;
     // 100 ms, 200, 400, 800, 1600 between them.
     assert!(start.elapsed() > Duration::from_secs(3), "six lists in {:?}", start.elapsed());
     assert_eq!(front.post("/").await, (200, pod.name.clone()), "it has lists, after all");
+}
+
+async fn until_more_than(front: &Front, metric: &str, value: f64) {
+    let more = async {
+        while front.metric(metric).await <= value {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, more).await.unwrap_or_else(|_| panic!("{metric} stays"));
 }

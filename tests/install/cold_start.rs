@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::{install::Install, loss::ALONE, traffic::tiny_models};
 
 const WAKES: usize = 8;
-/// What is promised on a quiet machine, and printed. A busy one gets four times as long.
+/// What is promised on a quiet machine, and printed. A busy one gets four times as long for half of the wakes.
 const SCALED_WITHIN: Duration = Duration::from_secs(1);
 const ANSWERED_WITHIN: Duration = Duration::from_millis(250);
 const BUSY: u32 = 4;
@@ -57,7 +57,7 @@ async fn a_held_request_scales_from_zero_at_once_and_is_answered_as_soon_as_the_
     println!("replica ready to the answer: {answered:?}");
     assert!(scaled[WAKES / 2] < SCALED_WITHIN * BUSY, "{scaled:?}");
     assert!(answered[WAKES / 2] < ANSWERED_WITHIN * BUSY, "{answered:?}");
-    // One of them may meet a moment in which the machine does nothing for us.
+    // The others may meet a moment in which the machine does nothing for us.
     assert!(
         scaled[WAKES - 1] < AT_WORST && answered[WAKES - 1] < AT_WORST,
         "{scaled:?} {answered:?}"

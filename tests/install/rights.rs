@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use spotscale_autoscaler::kubernetes::{RIGHTS, Right};
-
 use spotscale_test_cluster::until;
 
 use crate::{

@@ -57,11 +57,11 @@ impl Scaler {
         Self::start_at(&format!("{host}:0"), Vec::new()).await
     }
 
-    /// Two of them at one port of two addresses, as the Pods behind one name are.
+    /// Two of them at one port of two addresses, which nobody else has, as the Pods behind one name are.
     pub(crate) async fn pair() -> [Self; 2] {
-        let first = Self::start(&[]).await;
+        let first = Self::start_alone("127.7.2.1").await;
         let port = first.grpc.rsplit_once(':').unwrap().1.to_owned();
-        [first, Self::start_at(&format!("127.0.0.2:{port}"), Vec::new()).await]
+        [first, Self::start_at(&format!("127.7.2.2:{port}"), Vec::new()).await]
     }
 
     async fn start_at(address: &str, flags: Vec<String>) -> Self {

@@ -157,7 +157,7 @@ async fn a_forwarded_request_is_given_up_at_its_deadline_and_frees_its_slot() {
     let replica = Replica::echo(Arc::clone(&permits)).await;
     front.list(&[replica.url()]);
     front.until_ready(1).await;
-    let request = front.request(Method::GET, "/").header("x-request-timeout-ms", "200");
+    let request = front.request(Method::GET, "/").header("x-request-timeout-ms", "1000");
     let answer = send(request.body(Full::default()).unwrap()).await;
     assert_eq!((answer.status, answer.kind()), (504, "deadline_exceeded".to_owned()));
     permits.add_permits(2);

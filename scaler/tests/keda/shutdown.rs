@@ -12,7 +12,7 @@ const SERVING: i32 = 1;
 const NOT_SERVING: i32 = 2;
 
 #[tokio::test]
-async fn checklist_10_health_turns_first_then_streams_end_with_ok_within_a_second() {
+async fn checklist_10_health_turns_first_then_streams_end_with_ok_soon_after() {
     let mut server = Server::start().await;
     let (mut keda, front) = (server.keda().await, server.front("a").await);
     let mut active = keda.stream_is_active(trigger("resnet", &[])).await.unwrap().into_inner();

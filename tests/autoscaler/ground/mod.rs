@@ -26,7 +26,7 @@ use spotscale_test_cluster::{
     apply::apply,
     catalog::{CapacityType, Catalog, Offering},
     found,
-    kubelet::{Image, Running},
+    kubelet::{Image, Running, all_ready},
     parts::part,
     provider::{Instance, Options, Provider},
     tiny, until,
@@ -120,7 +120,7 @@ impl Ground {
 
     /// Waits until a scope has so many pods that are ready, and none besides.
     pub(crate) async fn slept(&self, scope: &str, count: usize) -> Vec<Running> {
-        self.all_ready(count, || self.of(scope)).await
+        self.until_ready(count, || self.of(scope)).await
     }
 
     /// The processes of a scope.
@@ -165,14 +165,11 @@ impl Ground {
 
     /// Waits until so many of the model's pods serve and none besides is there, and returns them.
     pub(crate) async fn ready(&self, count: usize) -> Vec<Running> {
-        self.all_ready(count, || self.pods()).await
+        self.until_ready(count, || self.pods()).await
     }
 
-    async fn all_ready(&self, count: usize, pods: impl Fn() -> Vec<Running>) -> Vec<Running> {
-        let look = || async {
-            let pods = pods();
-            Ok((pods.len() == count && pods.iter().all(|pod| pod.ready)).then_some(pods))
-        };
+    async fn until_ready(&self, count: usize, pods: impl Fn() -> Vec<Running>) -> Vec<Running> {
+        let look = || async { Ok(all_ready(pods(), count)) };
         let ready = found(&format!("{}: ready pods", self.namespace), look).await;
         self.in_time(ready).await
     }

@@ -4,12 +4,14 @@
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use spotscale_test_cluster::{
     cloud::{MetadataMock, Notices, events, metadata},
     provider::Instance,
 };
 
-use super::Stage;
+use super::{SCOPE, Stage};
 use crate::ground::{process::Process, proxy::Act, queue::NOTICE};
 
 /// Some notices come so late.
@@ -89,9 +91,11 @@ async fn scenario_c_half_a_minutes_notice_that_comes_while_the_daemon_is_down_is
     stage.daemon.restart(&stage.ground).await;
     stage.moved(std::slice::from_ref(&victim)).await;
     stage.drained(1).await;
-    let writes = stage.daemon.proxy.writes();
-    let evicted = writes.iter().find(|write| write.act() == Some(Act::Evict)).unwrap();
-    assert!(evicted.at < deadline, "the machine went first");
+    let pods: Api<Pod> = Api::namespaced(stage.ground.client.clone(), &stage.ground.namespace);
+    let heir = pods.get(&stage.ground.of(SCOPE)[0].name).await.unwrap();
+    let mut conditions = heir.status.unwrap().conditions.into_iter().flatten();
+    let ready = conditions.find(|one| one.type_ == "Ready").unwrap().last_transition_time.unwrap();
+    assert!(ready.0 < deadline, "the machine went first");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,10 +27,8 @@ const BLOCK: u16 = 4096;
 /// Ports that nobody listens on, for this process alone.
 pub fn ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     let start = fastrand::u16(PORTS);
-    let is_free = |port: &u16| {
-        claim(&format!("port-{port}")) && TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()
-    };
-    let mut free = (start..PORTS.end).chain(PORTS.start..start).filter(is_free);
+    let all = (start..PORTS.end).chain(PORTS.start..start);
+    let mut free = all.filter(|port| claim(&format!("port-{port}")) && is_free(*port));
     let mut ports = [0; N];
     for port in &mut ports {
         *port = free.next().with_context(|| format!("none of {PORTS:?} is free"))?;
@@ -38,16 +36,22 @@ pub fn ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     Ok(ports)
 }
 
-/// An address of 10.244.0.0/16, which no other process has, and of which this one has not spoken for a long time.
+/// An address of 10.244.0.0/16 that no other process has. It is given anew only when all others were.
 pub fn address() -> IpAddr {
+    // Anywhere: what a program that has just ended had for its pods may take a moment to go.
     static FIRST: LazyLock<u16> = LazyLock::new(|| {
-        let mut blocks = (0..=u16::MAX / BLOCK).map(|block| block * BLOCK);
+        let (start, count) = (fastrand::u16(..), u16::MAX / BLOCK + 1);
+        let mut blocks = (0..count).map(|n| (start.wrapping_add(n) % count) * BLOCK);
         let free = blocks.find(|first| claim(&format!("address-{first}")));
         free.expect("sixteen test programs have all addresses")
     });
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let [high, low] = (*FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % BLOCK).to_be_bytes();
     Ipv4Addr::new(10, 244, high, low).into()
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
 }
 
 /// Whether this process has it from now on to its end, and nobody had it before.
@@ -65,6 +69,8 @@ mod tests {
 
     #[test]
     fn a_port_is_given_once_and_is_not_one_that_is_listened_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(!is_free(listener.local_addr().unwrap().port()));
         let ports: BTreeSet<u16> = ports::<50>().unwrap().into_iter().collect();
         assert_eq!(ports.len(), 50);
         let again = super::ports::<50>().unwrap();

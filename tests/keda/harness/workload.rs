@@ -49,7 +49,27 @@ impl Workload {
         let changes = Arc::new(Mutex::new(Vec::new()));
         let deployments = Api::namespaced(client.clone(), &namespace);
         let watching = tokio::spawn(follow(deployments, Arc::clone(&changes)));
-        Self { namespace, client, changes, watching }
+        let workload = Self { namespace, client, changes, watching };
+        workload.until_quiet().await;
+        workload
+    }
+
+    /// Waits until Kubernetes' own controllers have nothing to say any more of the Deployment, which has no replicas. KEDA
+    /// 2.21 writes most of its steps once, and gives up where somebody else writes at the same moment.
+    pub(crate) async fn until_quiet(&self) {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let is_quiet = || async {
+            let now = deployments.get("app").await?;
+            let status = now.status.unwrap_or_default();
+            let is_seen = status.observed_generation == now.metadata.generation;
+            let mut conditions = status.conditions.iter().flatten();
+            let is_complete = conditions.any(|one| {
+                one.type_ == "Progressing"
+                    && one.reason.as_deref() == Some("NewReplicaSetAvailable")
+            });
+            Ok(is_seen && is_complete && status.replicas.unwrap_or(0) == 0)
+        };
+        until(&format!("{} to be quiet", self.service()), is_quiet).await.unwrap();
     }
 
     /// The same with a front that reports, and a ScaledObject that KEDA has accepted. The front is first: as long as
@@ -255,7 +275,7 @@ impl Drop for Workload {
             }
         });
         let runtime = Handle::current();
-        // On a thread of its own: one that waits within a wait takes the other's wakes for its own.
+        // On a thread of its own: this one waits already, further up, and would be woken here instead of there.
         let _ = thread::scope(|scope| scope.spawn(|| runtime.block_on(leave)).join());
     }
 }

@@ -41,7 +41,10 @@ pub use rustix::process::Signal;
 use tokio::runtime::Runtime;
 
 use self::{hosts::Hosts, machine::Link, pods::Pods};
-pub use self::{machine::Machine, pods::Running};
+pub use self::{
+    machine::Machine,
+    pods::{Running, all_ready},
+};
 use crate::{control_plane::ControlPlane, group::Group};
 
 /// For the Nodes to be deleted at the end, at most.

@@ -45,6 +45,11 @@ pub struct Running {
     pub ready: bool,
 }
 
+/// These, if they are so many and all are ready.
+pub fn all_ready(pods: Vec<Running>, count: usize) -> Option<Vec<Running>> {
+    (pods.len() == count && pods.iter().all(|pod| pod.ready)).then_some(pods)
+}
+
 struct Entry {
     namespace: String,
     name: String,

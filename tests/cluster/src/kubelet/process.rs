@@ -101,8 +101,10 @@ impl Process {
 
     fn is_outside(&self) -> bool {
         let variables = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
-        let mut variables = variables.split(|byte| *byte == 0);
-        variables.any(|variable| variable.starts_with(OUTSIDE.as_bytes()))
+        let mut names = variables.split(|byte| *byte == 0);
+        // Between two programs of one process there are none at all; a container always has some.
+        let is_between = variables.is_empty() && self.code.borrow().is_none();
+        is_between || names.any(|variable| variable.starts_with(OUTSIDE.as_bytes()))
     }
 
     pub(super) fn pid(&self) -> u32 {

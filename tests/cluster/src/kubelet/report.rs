@@ -34,8 +34,8 @@ impl<'a> Reporter<'a> {
         Self { pod, board: pod.board.subscribe(), conditions }
     }
 
-    /// Reports every change, until there is nobody to report to; and again what has not changed, because who gave the
-    /// Node up for a while has said of its pods that they are not ready.
+    /// Reports every change, until there is nobody to report to; and again what has not changed: the node controller says
+    /// of the pods of a Node that it gave up, be it for a moment, that they are not ready.
     pub(super) async fn follow(&mut self) {
         loop {
             self.report().await;

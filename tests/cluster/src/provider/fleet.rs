@@ -162,8 +162,10 @@ impl Fleet {
 
     /// Whether one of these pods is still to be bound to this machine.
     pub(super) fn is_awaited(&self, claim: &String, pods: &[Pod]) -> bool {
-        let mut unbound = pods.iter().filter(|pod| node_of(pod).is_none());
-        unbound.any(|pod| self.nominated.get(&pod.uid().unwrap_or_default()) == Some(claim))
+        let is_coming = self.entries.get(claim).is_some_and(|entry| entry.is_coming(BINDING_OWN));
+        let unbound = pods.iter().filter(|pod| node_of(pod).is_none());
+        let mut nominees = unbound.map(|pod| self.nominated.get(&pod.uid().unwrap_or_default()));
+        is_coming && nominees.any(|nominee| nominee == Some(claim))
     }
 
     /// A machine is launched for a pod.
@@ -306,6 +308,22 @@ mod tests {
         };
         assert_eq!(came(20), [true, false], "its own machine is still its own");
         assert_eq!(came(61), [false, false]);
+    }
+
+    #[test]
+    fn a_machine_is_awaited_by_whom_it_is_meant_for_until_that_is_bound_or_late() {
+        let catalog = catalog();
+        let (mut fleet, node) = fleet(&catalog);
+        let (waits, bound) = (pod("first", None), pod("first", Some(&node)));
+        let claim = fleet.entries.keys().next().unwrap().clone();
+        assert!(!fleet.is_awaited(&claim, std::slice::from_ref(&waits)), "it is meant for nobody");
+        fleet.recount(std::slice::from_ref(&waits), &BTreeSet::new(), &catalog);
+        assert!(fleet.nominate(&waits));
+        assert!(fleet.is_awaited(&claim, std::slice::from_ref(&waits)));
+        assert!(!fleet.is_awaited(&claim, &[bound]));
+        let since = Instant::now().checked_sub(Duration::from_secs(61)).unwrap();
+        fleet.of_node(&node).unwrap().since = since;
+        assert!(!fleet.is_awaited(&claim, &[waits]));
     }
 
     #[test]

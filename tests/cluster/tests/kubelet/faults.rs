@@ -89,7 +89,13 @@ async fn what_somebody_else_says_of_a_pod_is_put_right() {
     let status = json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } });
     let (params, patch) = (PatchParams::default(), Patch::Strategic(status));
     world.pods().patch_status(&pod.name, &params, &patch).await.unwrap();
-    world.endpoints_are(&[]).await;
+    world
+        .until("the pod to be ready again", || async {
+            let status = world.pods().get(&pod.name).await?.status.unwrap_or_default();
+            let mut conditions = status.conditions.into_iter().flatten();
+            Ok(conditions.any(|one| one.type_ == "Ready" && one.status == "True"))
+        })
+        .await;
     world.endpoints_are(&[&pod]).await;
 }
 

@@ -9,7 +9,7 @@ use spotscale_test_cluster::{
     TestCluster,
     apply::apply,
     found,
-    kubelet::{Image, Kubelet, Machine, Options, Running},
+    kubelet::{Image, Kubelet, Machine, Options, Running, all_ready},
     until,
 };
 use tokio::{
@@ -114,10 +114,7 @@ impl World {
 
     /// Waits until so many processes are ready, and returns them.
     pub(crate) async fn ready(&self, count: usize) -> Vec<Running> {
-        let ready = || async {
-            let pods = self.kubelet.pods();
-            Ok((pods.len() == count && pods.iter().all(|pod| pod.ready)).then_some(pods))
-        };
+        let ready = || async { Ok(all_ready(self.kubelet.pods(), count)) };
         self.in_time(found("ready pods", ready).await)
     }
 

@@ -15,7 +15,7 @@ use spotscale_test_cluster::{
     catalog::{CapacityType, Catalog, Offering},
     found,
     karpenter::install_definitions,
-    kubelet::{Image, Running},
+    kubelet::{Image, Running, all_ready},
     provider::{Instance, Options, Provider},
     until,
 };
@@ -97,10 +97,7 @@ impl World {
 
     /// Waits until so many processes are ready, and returns them.
     pub(crate) async fn ready(&self, count: usize) -> Vec<Running> {
-        let ready = || async {
-            let pods = self.provider.kubelet().pods();
-            Ok((pods.len() == count && pods.iter().all(|pod| pod.ready)).then_some(pods))
-        };
+        let ready = || async { Ok(all_ready(self.provider.kubelet().pods(), count)) };
         self.in_time(found("ready pods", ready).await).await
     }
 
