@@ -4,9 +4,9 @@
 //! The front may not send a request again that a replica has begun (no path is declared idempotent), and some are under
 //! way on every replica at every moment: a replica that dies of its machine loses requests, and is seen.
 //!
-//! `SPOTSCALE_REQUESTS` makes it a benchmark: at least so many requests in each scenario, to twice as many replicas that each take
-//! more at once, with interruptions all along. What the replicas can do is bound by how long each collects requests, not
-//! by the one machine that plays all.
+//! `SPOTSCALE_REQUESTS` makes it a benchmark: at least so many requests in each scenario, to twice as many replicas that
+//! each take more at once, with interruptions all along. What the replicas can do is bound by how long each collects
+//! requests, not by the one machine that plays all.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -221,7 +221,6 @@ impl Report {
         self.outcome.assert_none_lost();
         let p95_max = P95_MAX * if wanted().is_some() { 1 } else { BUSY };
         assert!(self.outcome.quantile(0.95) < p95_max, "{self}");
-        assert!(self.interruptions.len() >= play.at_once.len(), "{self}");
         let is_good = |one: &Interruption| {
             one.margin > Duration::ZERO && one.serving_min + play.missing_max >= play.pods.replicas
         };
